@@ -342,9 +342,10 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
     pass (`ahead` seconds) of the first, or of each with ZeRO-3, and once more for the backward pass if they were let
     go. In a pipeline, weights stay gathered and gradients whole until the last micro-batch; an interleaved one still
     has p micro-batches of all other chunks before it when a chunk's gradients are complete. Every collective takes the
-    time in which a ring of all ranks hands on a piece.
+    time in which a ring of all ranks hands on a piece. Whole gradients (Recipe) are waited for.
     """
     layout, share = at.layout, at.recipe.overlap.data
+    waited = at.recipe.whole_gradients and layout.zero < 3
     sent = data_collectives(held, layout, at.recipe, trained)
     all_layers = at.model.num_hidden_layers
     layers = stage_of(layout, all_layers, 0).layers if layout.stages is None else max(layout.stages)
@@ -360,7 +361,7 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
         weights = weights + updated(layout, held) * at.recipe.param_bytes() / comes
     weights_again = weights if layout.zero == 3 and layout.reshard else 0
     chunks = maximum(1, layout.pp * (layout.vp - 1) / layout.vp)
-    behind = left_of(gradients + weights_again, back * chunks, share)
+    behind = gradients if waited else left_of(gradients + weights_again, back * chunks, share)
     before = left_of(weights, ahead * chunks, share)
     alone = maximum(0, 2 - layout.pp)  # 1 without a pipeline, else 0
     rounds = maximum(1, alone * layout.micro_batches())
