@@ -40,7 +40,7 @@ CHOICES: dict[str, Schema] = {  # fields that stand for one choice of a recipe o
     "degrees": several(choice("dp", "tp", "pp", "vp", "cp", "ep")),
     "schedules": several(choice(*SCHEDULES)),
     "zero": several(number(0, 3), 4),
-    "offloads": several(choice("optimizer", "weights", "nvme")),
+    "offloads": several(choice("optimizer", "weights", "activations", "nvme")),
     **dict.fromkeys(HOST, number(0, 1)),
     "error": number(0, 100),
     "reserved_share": number(0.5, 2),

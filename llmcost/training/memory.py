@@ -26,6 +26,7 @@ from llmcost.training.communication import Held
 from llmcost.training.passes import Setup
 from llmcost.training.recipe import Recipe
 
+COPIED = 2  # layers whose inputs are on their way to the host or back: the one that computes and the next
 GATHERED = 2  # layers whose weights ZeRO-3 has gathered at once: the one that computes and the next
 FRAGMENTS = Constant(
     0.05,
@@ -137,12 +138,14 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
     stored = (held.dense + held.experts) * recipe.param_bytes() - (few.dense + few.experts) * saved
     optimizer_bytes = recipe.optimizer_bytes()
     on_host: Number = 0
-    if recipe.host is not None:
+    if recipe.host is not None and recipe.host.inputs:
+        on_host = stage.in_flight * stage.layers * share_recomputed(layout, stage) * layer_inputs(at)
+    elif recipe.host is not None:
         on_host = _divided(trained, layout, recipe.host.share * recipe.away_bytes() / copies, from_zero=1)
         optimizer_bytes = (1 - recipe.host.share) * optimizer_bytes
         if recipe.host.weights:
             on_host, params = on_host + params, 0
-    elif masters_alone(layout, recipe):
+    if masters_alone(layout, recipe) and (recipe.host is None or recipe.host.inputs):
         params = params + _divided(trained, layout, recipe.master_bytes() - recipe.param_bytes(), from_zero=3)
         optimizer_bytes = recipe.moments_bytes()
     return StageMemory(
@@ -182,8 +185,11 @@ def _moments(at: Setup, a_pass: Pass, stage: Stage, stored: Number, trained: Hel
     before = grads if there else grads * earlier
     behind = maximum(before, grads * (1 - _of_one_layer(stage)))  # when the last layer's turn comes
 
-    layer, some, _ = layer_kept(at, a_pass) if present(stage.layers) else (0, 0, 0)
+    layer, some, inputs = layer_kept(at, a_pass) if present(stage.layers) else (0, 0, 0)
     again = share_recomputed(layout, stage)
+    away = recipe.host is not None and recipe.host.inputs
+    passing = minimum(COPIED, again * stage.layers) * inputs if away else 0
+    some = 0 if away else some
     embedding, head = stage.first * _kept(a_pass.first, at), stage.last * _kept(a_pass.last, at)
     each = stage.layers * (again * some + (1 - again) * layer) + embedding
     waiting = (stage.in_flight - 1) * each
@@ -193,6 +199,7 @@ def _moments(at: Setup, a_pass: Pass, stage: Stage, stored: Number, trained: Hel
     working = largest([op.io_bytes() for op in _inside(a_pass)])
     last, most, gradient, of_ends = _gathered(stored, trained, a_pass, stage, at)
     buckets, copies = _copied(trained, layout, recipe)
+    buckets = buckets + passing
     found = [
         Moment("loss", before, waiting + each + head, logits, last, buckets),
         Moment("backward", before, waiting + each + restored, 0, most + gradient, working + buckets),
@@ -226,10 +233,7 @@ def layer_kept(at: Setup, a_pass: Pass) -> tuple[Number, Number, Number]:
     """
     layout, layers = at.layout, at.model.num_hidden_layers
     inside = _inside(a_pass)
-    every = named("kept_a_layer", _kept(inside, at) / layers)
-    tokens = layout.micro_batch * divide(at.seq, layout.cp)
-    spread = layout.tp if layout.sequence_parallel else 1
-    inputs = divide(tokens * at.model.hidden_size, spread) * at.recipe.param_bytes()
+    every, inputs = named("kept_a_layer", _kept(inside, at) / layers), layer_inputs(at)
     if layout.recompute == "none":
         return every, every, inputs
     if layout.recompute == "full":
@@ -238,6 +242,14 @@ def layer_kept(at: Setup, a_pass: Pass) -> tuple[Number, Number, Number]:
     some = sum([op.count * each for op, each in zip(inside, outputs, strict=True)]) / layers
     has_input = at.recipe.attention == "unfused" or bool(at.recipe.recomputed)  # among what the operators keep
     return every, some + (0 if has_input else inputs), inputs
+
+
+def layer_inputs(at: Setup) -> Number:
+    """Bytes of a layer's input of one micro-batch on one GPU: 2bsh, or a rank's tokens with sequence parallelism."""
+    layout = at.layout
+    tokens = layout.micro_batch * divide(at.seq, layout.cp)
+    spread = layout.tp if layout.sequence_parallel else 1
+    return divide(tokens * at.model.hidden_size, spread) * at.recipe.param_bytes()
 
 
 def _inside(a_pass: Pass) -> list[Operator]:

@@ -96,7 +96,8 @@ class OnHost(NamedTuple):
     `bandwidth`: bytes a second that the CPU's update moves. `copies`: bytes a second over the link, one way. `usable`:
     bytes, of the host's memory or of its drives; None: not known. `weights`: whether weights stand there too, not the
     optimizer's states alone. `drives`: where they stand on drives, the bytes a second that these read and write.
-    `share`: of the optimizer's states, those that are not on the GPU. `overlap`: whether copies, drives and the CPU
+    `share`: of the optimizer's states, those that are not on the GPU. `inputs`: whether those of layers that are
+    computed again stand there. `overlap`: whether copies, drives and the CPU
     work at the same time, on other parts of the parameters.
     """
 
@@ -108,6 +109,7 @@ class OnHost(NamedTuple):
     drives: tuple[float, float] | None = None
     share: float = 1
     overlap: bool = False
+    inputs: bool = False
 
     def place(self) -> str:
         """Where it stands, in words."""

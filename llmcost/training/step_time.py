@@ -28,7 +28,7 @@ from llmcost.training.communication import (
     ring_seconds,
     stage_send,
 )
-from llmcost.training.memory import fullest, share_recomputed, share_recomputed_of_all, trained_part
+from llmcost.training.memory import fullest, layer_inputs, share_recomputed, share_recomputed_of_all, trained_part
 from llmcost.training.passes import Setup, forward_pass, kernels
 from llmcost.training.recipe import PACKED, OnHost, Recipe
 
@@ -197,6 +197,7 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     inside = _with_host(inside, at)
     context, pipeline = _context(at, a_pass), _sends(at)
     all_again = _recomputed(at, a_pass, inside.forward)
+    all_again = all_again + _inputs_awaited(at, inside, all_again)
 
     def timed(stage: Stage) -> tuple[Direction, Direction, Number, Number]:
         """Both directions of a stage, what it computes again, and its whole micro-batch."""
@@ -313,6 +314,18 @@ def _recomputed(at: Setup, a_pass: Pass, layers: Direction) -> Number:
     if at.recipe.attention == "unfused":
         return part_of(attentions(a_pass.layers), at).forward.total()
     return part_of(halved(a_pass.layers), at).forward.products / 2 + layers.elementwise
+
+
+def _inputs_awaited(at: Setup, inside: Part, again: Number) -> Number:
+    """Seconds that the layers of the model wait for their inputs on the way to the host and back, of one micro-batch.
+
+    They go down beside the forward pass, and come up beside the backward pass, which computes `again` seconds more.
+    """
+    host = at.recipe.host
+    if host is None or not host.inputs:
+        return 0
+    sent = at.model.num_hidden_layers * layer_inputs(at) / host.copies
+    return maximum(0, sent - inside.forward.total()) + maximum(0, sent - inside.backward.total() - again)
 
 
 def _context(at: Setup, a_pass: Pass) -> Number:
