@@ -71,5 +71,5 @@ def calibrate_memory(runs: Sequence[TrainingRun]) -> MemoryCalibration | None:
 
 
 def _allocated(run: TrainingRun) -> float:
-    """Bytes that are counted to be allocated on the fullest GPU."""
-    return float(largest([stage.allocated() for stage in evaluate_step(run.at).stages()]))
+    """Bytes that are counted to be handed out on the fullest GPU, of each stream the most."""
+    return float(largest([stage.pooled() for stage in evaluate_step(run.at).stages()]))

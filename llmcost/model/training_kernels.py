@@ -11,6 +11,7 @@ Schedule = Literal["1f1b", "zero-bubble", "dualpipe"]
 SCHEDULES: tuple[Schedule, ...] = ("1f1b", "zero-bubble", "dualpipe")
 Context = Literal["ring", "all-gather", "ulysses"]
 CONTEXTS: tuple[Context, ...] = ("ring", "all-gather", "ulysses")
+Losses = Literal["plain", "held", "shifted", "in-place", "cloned", "compiled", "fused"]
 # Kinds of operators that may be computed again; the last four whole: attention, MLPs, routed experts, shared ones.
 RECOMPUTED = ("norm", "mla_up_proj", "activation", "expert_sum", "core_attn", "mlp", "moe", "shared_experts")
 MODULES: dict[str, tuple[str, ...]] = {  # Megatron-Core's --recompute-modules -> these
@@ -39,7 +40,7 @@ class Loss(NamedTuple):
     source: str
 
 
-LOSSES = {
+LOSSES: dict[Losses, Loss] = {
     "plain": Loss(
         12,
         4 + 4 + 4 - 2,
@@ -47,19 +48,35 @@ LOSSES = {
         "gradient of zeros (4), log-softmax's (8 and 4), a copy in bf16 (4 and 2), 36 in all; alive are log-softmax of "
         "the copy and two gradients in fp32, the logits themselves let go",
     ),
+    "held": Loss(
+        12,
+        4 + 4 + 4,
+        "as plain, and the program holds the logits that the model returns (`outputs` of Transformers' models)",
+    ),
+    "shifted": Loss(
+        56 / 3,
+        4 + 4 + 4 + 4 - 2,
+        "as plain, of logits in fp32 that the model returns and the program holds, copied as they are shifted by a "
+        "token (8), and so back (12): Transformers until 4.44, modeling_llama.py",
+    ),
     "in-place": Loss(
         12,
         4,
         "moves as plain; the fp32 copy, over which all else is written (Megatron-LM, "
         "core/tensor_parallel/cross_entropy.py)",
     ),
+    "cloned": Loss(
+        12 + 8 / 3,
+        4 + 4,
+        "as in-place, on a copy of the fp32 copy (bigscience-workshop/Megatron-DeepSpeed, mpu/cross_entropy.py)",
+    ),
     "compiled": Loss(2, 2, "logits read twice, gradients written once, in the logits' type"),
     "fused": Loss(2, 0, "as compiled, gradients written over the logits"),
 }
-USUAL_LOSS: Literal["in-place"] = "in-place"  # unless a recipe says otherwise
+USUAL_LOSS: Losses = "in-place"  # unless a recipe says otherwise
 
 
-def loss_operator(kind: str, vocab_size: Number, tp: Number, b: Number, s: Number) -> Operator:
+def loss_operator(kind: Losses, vocab_size: Number, tp: Number, b: Number, s: Number) -> Operator:
     """Cross-entropy on one GPU's part of the vocabulary; half of what it moves counts as read, half as written."""
     moved = LOSSES[kind].moved_bytes * divide(vocab_size, tp) / 2
     return Elementwise("loss", "lm_head", 1, b, s, moved, moved, 0, 1, SOFTMAX)

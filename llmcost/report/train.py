@@ -15,6 +15,7 @@ MOMENTS = {
     "loss": "at the loss",
     "backward": "in the backward pass of the topmost layer",
     "end": "in the backward pass of the lowest layer",
+    "ends": "when embedding and head have their gradients",
     "update": "at the optimizer's update",
 }
 MEMORY = (  # parts of a GPU's memory: name, field, what it is

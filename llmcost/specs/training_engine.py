@@ -30,7 +30,9 @@ CHOICES: dict[str, Schema] = {  # fields that stand for one choice of a recipe o
     "attention": choice("fused", "unfused"),
     "schedule": choice(*SCHEDULES),
     "context_parallel": choice(*CONTEXTS),
-    **dict.fromkeys(("dropout", "grad_buffer", "master_weights", "narrow_activations", "early_stop"), FLAG),
+    **dict.fromkeys(
+        ("dropout", "grad_buffer", "master_weights", "narrow_activations", "early_stop", "whole_gradients"), FLAG
+    ),
     **dict.fromkeys(("grad_bytes", "reduce_bytes", "moment_bytes", "dispatch_bytes"), _BYTES),
     **dict.fromkeys(("bucket", "bucket_a_rank"), number(1, 10**12)),
     "recomputed": several(choice(*RECOMPUTED)),
@@ -38,7 +40,7 @@ CHOICES: dict[str, Schema] = {  # fields that stand for one choice of a recipe o
     "degrees": several(choice("dp", "tp", "pp", "vp", "cp", "ep")),
     "schedules": several(choice(*SCHEDULES)),
     "zero": several(number(0, 3), 4),
-    "offloads": several(choice("optimizer", "weights", "nvme")),
+    "offloads": several(choice("optimizer", "weights", "activations", "nvme")),
     "experts": several(TEXT),
     **dict.fromkeys(HOST, number(0, 1)),
     "error": number(0, 100),

@@ -47,7 +47,7 @@ def data_collectives(held: Held, layout: Layout, recipe: Recipe, trained: Held |
     Ψ parameters cost 2Ψ elements on the wire, as one all-reduce or as reduce-scatter and all-gather (ZeRO, arXiv
     1910.02054, section 7). States divided over fewer ranks than there are replicas (hybrid) add an all-reduce of each
     rank's part among the groups (arXiv 2304.11277, section 3.2.2). Frozen weights are gathered only where they are
-    divided (ZeRO-3). `trained` None: all.
+    divided (ZeRO-3). Where every rank gets all sums and keeps its part, ZeRO-1 and 2 cost 3Ψ. `trained` None: all.
     """
     trained = held if trained is None else trained
     expert_stride = minimum(layout.expert_group(), layout.stage_gpus())
@@ -105,7 +105,8 @@ def _add(
     if layout.zero == 0:
         found.gradients.append(collective("all_reduce", trained, replicas, stride, recipe.reduce_bytes))
         return
-    found.gradients.append(collective("reduce_scatter", trained, group, stride, recipe.reduce_bytes))
+    added: CollectiveKind = "all_reduce" if recipe.whole_gradients and layout.zero < 3 else "reduce_scatter"
+    found.gradients.append(collective(added, trained, group, stride, recipe.reduce_bytes))
     if layout.shard is not None:
         groups, apart = divide(replicas, group), stride * group
         found.gradients.append(collective("all_reduce", trained / group, groups, apart, recipe.reduce_bytes))

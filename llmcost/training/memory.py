@@ -1,9 +1,12 @@
 """What a training step keeps in the memory of one GPU, by part and by pipeline stage, and what is alive at the peak.
 
-Weights and optimizer are there always. Four moments compete for the peak: the loss, with every activation of the
+Weights and optimizer are there always. Some moments compete for the peak: the loss, with every activation of the
 micro-batches in flight and the logits; the backward pass of the topmost layer, with its gradients (and its
-activations, if they are computed again); that of the lowest one, with the gradients of all others; the update, with
-all gradients.
+activations, if they are computed again); that of the lowest one, with the gradients of all others; with ZeRO-3 the
+end, when embedding and head have their gradients; the update, with all gradients.
+
+FSDP's collectives run in streams of their own. Memory that they took, for gradients and for what is gathered, does not
+serve the activations while it is free: what the allocator holds is the most of each, at whatever moments they were.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from llmcost.training.communication import Held
 from llmcost.training.passes import Setup
 from llmcost.training.recipe import Recipe
 
+COPIED = 2  # layers whose inputs are on their way to the host or back: the one that computes and the next
 GATHERED = 2  # layers whose weights ZeRO-3 has gathered at once: the one that computes and the next
 FRAGMENTS = Constant(
     0.05,
@@ -55,6 +59,7 @@ class StageMemory(NamedTuple):
     moments: tuple[Moment, ...]
     beside: Number  # context and communicators
     on_host: Number = 0  # bytes in the host's memory
+    streams: bool = False  # whether collectives have memory of their own, as in FSDP
     reserved_share: Number = 1 + FRAGMENTS.value  # what the allocator holds over what it has handed out
 
     def peak(self) -> Moment:
@@ -68,9 +73,17 @@ class StageMemory(NamedTuple):
         """What the program's allocator hands out at the peak (torch.cuda.max_memory_allocated)."""
         return self.params + self.optimizer + largest([moment.total() for moment in self.moments])
 
+    def pooled(self) -> Number:
+        """What the allocator has handed out in each stream at most, together: as much as `allocated` where one is."""
+        if not self.streams:
+            return self.allocated()
+        of_collectives = [[moment.grads for moment in self.moments], [moment.gathered for moment in self.moments]]
+        computing = [moment.activations + moment.logits + moment.working for moment in self.moments]
+        return self.params + self.optimizer + sum_of([largest(sizes) for sizes in (*of_collectives, computing)])
+
     def reserved(self) -> Number:
         """What the allocator holds: what it has handed out, and fragments."""
-        return self.allocated() * self.reserved_share
+        return self.pooled() * self.reserved_share
 
     def total(self) -> Number:
         """What the GPU has in use (nvidia-smi): what the allocator holds, the context and communicators."""
@@ -125,12 +138,14 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
     stored = (held.dense + held.experts) * recipe.param_bytes() - (few.dense + few.experts) * saved
     optimizer_bytes = recipe.optimizer_bytes()
     on_host: Number = 0
-    if recipe.host is not None:
+    if recipe.host is not None and recipe.host.inputs:
+        on_host = stage.in_flight * stage.layers * share_recomputed(layout, stage) * layer_inputs(at)
+    elif recipe.host is not None:
         on_host = _divided(trained, layout, recipe.host.share * recipe.away_bytes() / copies, from_zero=1)
         optimizer_bytes = (1 - recipe.host.share) * optimizer_bytes
         if recipe.host.weights:
             on_host, params = on_host + params, 0
-    elif masters_alone(layout, recipe):
+    if masters_alone(layout, recipe) and (recipe.host is None or recipe.host.inputs):
         params = params + _divided(trained, layout, recipe.master_bytes() - recipe.param_bytes(), from_zero=3)
         optimizer_bytes = recipe.moments_bytes()
     return StageMemory(
@@ -138,6 +153,7 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
         optimizer=_divided(trained, layout, optimizer_bytes / copies, from_zero=1),
         moments=_moments(at, a_pass, stage, stored, trained),
         on_host=on_host,
+        streams=masters_alone(layout, recipe),
         reserved_share=reserved_share(recipe),
         beside=TRAINING_CONTEXT.value + TRAINING_COMMUNICATORS.value * minimum(1, layout.gpus() - 1),
     )
@@ -158,33 +174,56 @@ def masters_alone(layout: Layout, recipe: Recipe) -> bool:
 
 
 def _moments(at: Setup, a_pass: Pass, stage: Stage, stored: Number, trained: Held) -> tuple[Moment, ...]:
-    """The four moments that compete for the peak of a stage, with `stored` bytes of weights and `trained` parameters.
+    """The moments that compete for the peak of a stage, with `stored` bytes of weights and `trained` parameters.
 
     Where layers are recomputed, the backward pass of one has all its activations again.
     """
     layout, recipe = at.layout, at.recipe
     grads = _divided(trained, layout, recipe.grad_bytes, from_zero=2)
     earlier = minimum(1, layout.micro_batches() - 1)  # 1 where micro-batches before this one have left gradients
-    before = grads if recipe.grad_buffer else grads * earlier
+    there = recipe.grad_buffer or (recipe.whole_gradients and layout.zero == 3)
+    before = grads if there else grads * earlier
     behind = maximum(before, grads * (1 - _of_one_layer(stage)))  # when the last layer's turn comes
 
-    layer, some, _ = layer_kept(at, a_pass) if present(stage.layers) else (0, 0, 0)
+    layer, some, inputs = layer_kept(at, a_pass) if present(stage.layers) else (0, 0, 0)
     again = share_recomputed(layout, stage)
+    away = recipe.host is not None and recipe.host.inputs
+    passing = minimum(COPIED, again * stage.layers) * inputs if away else 0
+    some = 0 if away else some
     embedding, head = stage.first * _kept(a_pass.first, at), stage.last * _kept(a_pass.last, at)
     each = stage.layers * (again * some + (1 - again) * layer) + embedding
     waiting = (stage.in_flight - 1) * each
     restored = minimum(1, again * stage.layers) * (layer - some)
 
     logits = stage.last * _logits(at)
-    weights, gradient = _gathered(stored, trained, stage, at)
     working = largest([op.io_bytes() for op in _inside(a_pass)])
-    copy = _divided(trained, layout, COPY_BYTES, from_zero=1) if recipe.optimizer == "adam-unfused" else 0
-    return (
-        Moment("loss", before, waiting + each + head, logits, weights, 0),
-        Moment("backward", before, waiting + each + restored, 0, weights + gradient, working),
-        Moment("end", behind, waiting + (layer + embedding), 0, weights + gradient, working),
-        Moment("update", grads, waiting, 0, gradient, copy),
-    )
+    last, most, gradient, of_ends = _gathered(stored, trained, a_pass, stage, at)
+    buckets, copies = _copied(trained, layout, recipe)
+    buckets = buckets + passing
+    found = [
+        Moment("loss", before, waiting + each + head, logits, last, buckets),
+        Moment("backward", before, waiting + each + restored, 0, most + gradient, working + buckets),
+        Moment("end", behind, waiting + (layer + embedding), 0, most + gradient, working + buckets),
+        Moment("update", grads, waiting, 0, gradient, copies),
+    ]
+    if present(of_ends):
+        found.insert(3, Moment("ends", grads, waiting, 0, of_ends, buckets))
+    return tuple(found)
+
+
+def _copied(trained: Held, layout: Layout, recipe: Recipe) -> tuple[Number, Number]:
+    """Bytes of copies of gradients: in buckets while they are added up, and at the update.
+
+    DeepSpeed fills a bucket and makes one tensor of it (runtime/zero/stage_1_and_2.py, allreduce_bucket); with ZeRO-3
+    the bucket stays. Its update with ZeRO-1 and 2 makes one tensor of all gradients, and one in fp32 of that (step).
+    """
+    if not recipe.whole_gradients or not layout.zero:
+        update = _divided(trained, layout, COPY_BYTES, from_zero=1) if recipe.optimizer == "adam-unfused" else 0
+        return 0, update
+    bucket = minimum(recipe.bucket or 0, trained.dense + trained.experts) * recipe.reduce_bytes
+    if layout.zero == 3:
+        return bucket, bucket
+    return 2 * bucket, _divided(trained, layout, recipe.grad_bytes + COPY_BYTES, from_zero=1)
 
 
 def layer_kept(at: Setup, a_pass: Pass) -> tuple[Number, Number, Number]:
@@ -194,10 +233,7 @@ def layer_kept(at: Setup, a_pass: Pass) -> tuple[Number, Number, Number]:
     """
     layout, layers = at.layout, at.model.num_hidden_layers
     inside = _inside(a_pass)
-    every = named("kept_a_layer", _kept(inside, at) / layers)
-    tokens = layout.micro_batch * divide(at.seq, layout.cp)
-    spread = layout.tp if layout.sequence_parallel else 1
-    inputs = divide(tokens * at.model.hidden_size, spread) * at.recipe.param_bytes()
+    every, inputs = named("kept_a_layer", _kept(inside, at) / layers), layer_inputs(at)
     if layout.recompute == "none":
         return every, every, inputs
     if layout.recompute == "full":
@@ -206,6 +242,14 @@ def layer_kept(at: Setup, a_pass: Pass) -> tuple[Number, Number, Number]:
     some = sum([op.count * each for op, each in zip(inside, outputs, strict=True)]) / layers
     has_input = at.recipe.attention == "unfused" or bool(at.recipe.recomputed)  # among what the operators keep
     return every, some + (0 if has_input else inputs), inputs
+
+
+def layer_inputs(at: Setup) -> Number:
+    """Bytes of a layer's input of one micro-batch on one GPU: 2bsh, or a rank's tokens with sequence parallelism."""
+    layout = at.layout
+    tokens = layout.micro_batch * divide(at.seq, layout.cp)
+    spread = layout.tp if layout.sequence_parallel else 1
+    return divide(tokens * at.model.hidden_size, spread) * at.recipe.param_bytes()
 
 
 def _inside(a_pass: Pass) -> list[Operator]:
@@ -231,19 +275,28 @@ def quantised(at: Setup, a_pass: Pass, stage: Stage) -> tuple[Held, Number]:
     return stage_params(few, stage, at.model.num_hidden_layers), at.recipe.param_bytes() - lora.frozen_bits / 8
 
 
-def _gathered(stored: Number, trained: Held, stage: Stage, at: Setup) -> tuple[Number, Number]:
-    """Bytes of weights and of gradients that ZeRO-3 has whole for a while; `stored`: bytes of all weights.
+def _gathered(
+    stored: Number, trained: Held, a_pass: Pass, stage: Stage, at: Setup
+) -> tuple[Number, Number, Number, Number]:
+    """Bytes that ZeRO-3 has whole for a while; `stored`: bytes of all weights.
 
-    Weights of two layers, or of all if they are kept; gradients of one, or in a pipeline of all, until its last
-    micro-batch.
+    Of weights at the loss: embedding and head, which FSDP keeps from the one to the other (torch.distributed.fsdp,
+    fully_shard of the whole model); the most of weights: those and two layers; or all at both if they are kept. Of
+    gradients: those of one layer, or in a pipeline of all, until its last micro-batch. And weights and gradients of
+    embedding and head, which are added up together when the backward pass is through.
     """
     layout, recipe = at.layout, at.recipe
     if layout.zero < 3:
-        return 0, 0
+        return 0, 0, 0, 0
     one = _of_one_layer(stage)
     piped = minimum(1, layout.pp - 1)
-    weights = stored * (minimum(stage.layers, GATHERED) / stage.layers if layout.reshard else 1)
-    return weights, (trained.dense + trained.experts) * (piped + (1 - piped) * one) * recipe.reduce_bytes
+    ends = stage.first * held_by(a_pass.first).dense + stage.last * held_by(a_pass.last).dense
+    whole = ends * recipe.param_bytes()
+    inside = (stored - whole) * (minimum(stage.layers, GATHERED) / stage.layers if present(stage.layers) else 1)
+    last, most = (whole, whole + inside) if layout.reshard else (stored, stored)
+    gradient = (trained.dense + trained.experts) * (piped + (1 - piped) * one) * recipe.reduce_bytes
+    of_ends = ends * (recipe.param_bytes() + recipe.reduce_bytes) if recipe.lora is None else 0
+    return last, most, gradient, of_ends
 
 
 def _kept(ops: list[Operator], at: Setup) -> Number:

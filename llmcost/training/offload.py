@@ -10,6 +10,10 @@ One after the other they add up. With `overlap` the slowest of all counts: the l
 drives (Megatron-LM's --overlap-cpu-optimizer-d2h-h2d; DeepSpeed's pipeline_read and pipeline_write,
 deepspeed/runtime/zero/offload_config.py). A part that stays on the GPU is updated at the same time. Left out: an update
 that runs beside the next step, and what drives take of the host's memory bandwidth.
+
+Inputs of layers whose activations are all computed again may stand on the host too (Unsloth; torchtune's
+enable_activation_offloading): they go down beside the forward pass and come up beside the backward one, each of which
+takes at least as long as the link does.
 """
 
 from __future__ import annotations
@@ -42,6 +46,11 @@ def offloaded(hardware: HardwareSpec, options: Options, gpus: int) -> OnHost | N
     for option, value in (("nvme-gb-per-s", options.nvme_gb_per_s), ("nvme-tb", options.nvme_tb)):
         if value is not None and not on_drives:
             raise InputError(f"--{option}: of drives; give --offload-to nvme too")
+    inputs = what == "activations"
+    if inputs and options.recompute != "full":
+        raise InputError("--offload activations: inputs of layers that are computed again; give --recompute full too")
+    if inputs and (on_drives or options.offload_overlap or options.offload_share < 1):
+        raise InputError("--offload activations: to the host's memory, beside what computes; leave the rest out")
     if options.offload_share < 1 and (on_drives or what == "weights"):
         raise InputError("--offload-share: of the optimizer in the host's memory; DeepSpeed refuses it with all else")
     host = host_named(f"--offload {what}", name)
@@ -59,7 +68,8 @@ def offloaded(hardware: HardwareSpec, options: Options, gpus: int) -> OnHost | N
         None if usable is None else usable / sharing,
         weights=what == "weights",
         drives=None if drives is None else (drives[0] / sharing, drives[1] / sharing),
-        share=options.offload_share,
+        share=0 if inputs else options.offload_share,
+        inputs=inputs,
         overlap=options.offload_overlap,
     )
 

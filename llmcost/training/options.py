@@ -269,8 +269,9 @@ class Options(NamedTuple):
     offload: Annotated[
         str | None,
         word(
-            "What leaves the GPU for its host: the optimizer's states, or with --zero 3 weights too; needs --host.",
-            ("optimizer", "weights"),
+            "What leaves the GPU for its host: the optimizer's states, with --zero 3 weights too, with --recompute "
+            "full inputs of layers (activations); needs --host.",
+            ("optimizer", "weights", "activations"),
             default="nothing",
         ),
     ] = None

@@ -16,7 +16,7 @@ from llmcost.ground.errors import InputError, shortened
 from llmcost.ground.units import BITS
 from llmcost.model.lora import Lora
 from llmcost.model.sizes import activation_dtype, bytes_of, dispatched_bytes
-from llmcost.model.training_kernels import KERNELS, USUAL_LOSS
+from llmcost.model.training_kernels import KERNELS, USUAL_LOSS, Losses
 
 DTYPES = ("bf16", "fp16", "fp8", "fp4", "fp32")
 DISPATCHES: dict[str, Number] = {"bf16": 2, "fp8": dispatched_bytes("fp8")[0]}  # bytes of an element, scales too
@@ -97,7 +97,8 @@ class OnHost(NamedTuple):
     `bandwidth`: bytes a second that the CPU's update moves. `copies`: bytes a second over the link, one way. `usable`:
     bytes, of the host's memory or of its drives; None: not known. `weights`: whether weights stand there too, not the
     optimizer's states alone. `drives`: where they stand on drives, the bytes a second that these read and write.
-    `share`: of the optimizer's states, those that are not on the GPU. `overlap`: whether copies, drives and the CPU
+    `share`: of the optimizer's states, those that are not on the GPU. `inputs`: whether those of layers that are
+    computed again stand there. `overlap`: whether copies, drives and the CPU
     work at the same time, on other parts of the parameters.
     """
 
@@ -109,6 +110,7 @@ class OnHost(NamedTuple):
     drives: tuple[float, float] | None = None
     share: float = 1
     overlap: bool = False
+    inputs: bool = False
 
     def place(self) -> str:
         """Where it stands, in words."""
@@ -123,7 +125,7 @@ class Recipe(NamedTuple):
     `attention`: "fused" keeps scores on the chip, "unfused" writes them to memory.
     `kernels`: "fused" as a compiler makes them of PyTorch's, "vendor" as the vendor's libraries have them (Transformer
     Engine), "eager" as plain PyTorch runs them.
-    `loss`: "fused" reads logits in their own type; the others make one fp32 copy of them, or three.
+    `loss`: "fused" reads logits in their own type; the others make up to four fp32 copies of them (LOSSES).
     `grad_buffer`: whether gradients have their memory from the start, not from the first backward pass on.
     `clip`: whether gradients are read once more for their norm.
     `overlap`: the communication that costs no time. `imbalance`: how much more than others the fullest rank does.
@@ -139,6 +141,8 @@ class Recipe(NamedTuple):
     share it; None and None: those of a layer. `cuda_graphs`: kernels are replayed, and no layer waits for the host.
     `mtp`: modules that predict further tokens.
     `drop_tokens`: experts take as many tokens as they have room for, and the host need not count them.
+    `whole_gradients`: with ZeRO-1 and 2 gradients are added up on every rank, in buckets beside them that the backward
+    pass waits for, and copied before the update; with ZeRO-3 they have their memory from the start (DeepSpeed).
     `reserved_share`: what the program's allocator holds over what it has handed out; None: as usual (memory.py).
 
     Formulas branch on all of these but the byte counts and the shares of `overlap`.
@@ -151,7 +155,7 @@ class Recipe(NamedTuple):
     reduce_bytes: Number = 4
     attention: Literal["fused", "unfused"] = "fused"
     kernels: str = "fused"
-    loss: Literal["plain", "in-place", "compiled", "fused"] = USUAL_LOSS
+    loss: Losses = USUAL_LOSS
     dropout: bool = False
     grad_buffer: bool = True
     clip: bool = True
@@ -167,6 +171,7 @@ class Recipe(NamedTuple):
     early_stop: bool = False
     cuda_graphs: bool = False
     drop_tokens: bool = False
+    whole_gradients: bool = False
     reserved_share: Number | None = None
     mtp: int = 0
     bucket: Number | None = None

@@ -28,7 +28,7 @@ from llmcost.training.communication import (
     ring_seconds,
     stage_send,
 )
-from llmcost.training.memory import fullest, share_recomputed, share_recomputed_of_all, trained_part
+from llmcost.training.memory import fullest, layer_inputs, share_recomputed, share_recomputed_of_all, trained_part
 from llmcost.training.passes import Setup, forward_pass, kernels
 from llmcost.training.recipe import PACKED, OnHost, Recipe
 
@@ -200,6 +200,7 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     inside = _with_host(inside, at)
     context, pipeline = _context(at, a_pass), _sends(at)
     all_again = _recomputed(at, a_pass, inside.forward)
+    all_again = all_again + _inputs_awaited(at, inside, all_again)
 
     def timed(stage: Stage) -> tuple[Direction, Direction, Number, Number]:
         """Both directions of a stage, what it computes again, and its whole micro-batch."""
@@ -318,6 +319,18 @@ def _recomputed(at: Setup, a_pass: Pass, layers: Direction) -> Number:
     return part_of(halved(a_pass.layers), at).forward.products / 2 + layers.elementwise
 
 
+def _inputs_awaited(at: Setup, inside: Part, again: Number) -> Number:
+    """Seconds that the layers of the model wait for their inputs on the way to the host and back, of one micro-batch.
+
+    They go down beside the forward pass, and come up beside the backward pass, which computes `again` seconds more.
+    """
+    host = at.recipe.host
+    if host is None or not host.inputs:
+        return 0
+    sent = at.model.num_hidden_layers * layer_inputs(at) / host.copies
+    return maximum(0, sent - inside.forward.total()) + maximum(0, sent - inside.backward.total() - again)
+
+
 def _context(at: Setup, a_pass: Pass) -> Number:
     """Exposed seconds of context parallelism of one micro-batch, forward and backward, through all layers of the model.
 
@@ -345,9 +358,10 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
     pass (`ahead` seconds) of the first, or of each with ZeRO-3, and once more for the backward pass if they were let
     go. In a pipeline, weights stay gathered and gradients whole until the last micro-batch; an interleaved one still
     has p micro-batches of all other chunks before it when a chunk's gradients are complete. Every collective takes the
-    time in which a ring of all ranks hands on a piece.
+    time in which a ring of all ranks hands on a piece. Whole gradients (Recipe) are waited for.
     """
     layout, share = at.layout, at.recipe.overlap.data
+    waited = at.recipe.whole_gradients and layout.zero < 3
     sent = data_collectives(held, layout, at.recipe, trained)
     all_layers = at.model.num_hidden_layers
     layers = stage_of(layout, all_layers, 0).layers if layout.stages is None else max(layout.stages)
@@ -363,7 +377,7 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
         weights = weights + updated(layout, held) * at.recipe.param_bytes() / comes
     weights_again = weights if layout.zero == 3 and layout.reshard else 0
     chunks = maximum(1, layout.pp * (layout.vp - 1) / layout.vp)
-    behind = left_of(gradients + weights_again, back * chunks, share)
+    behind = gradients if waited else left_of(gradients + weights_again, back * chunks, share)
     before = left_of(weights, ahead * chunks, share)
     alone = maximum(0, 2 - layout.pp)  # 1 without a pipeline, else 0
     rounds = maximum(1, alone * layout.micro_batches())

@@ -93,7 +93,7 @@ def test_a_training_run_is_one_step_in_its_layout():
     case = case_of("bigscience-1.3b", tp=1, pp=1, micro_batch=1, gpu="v100-32gb-sxm")
     gpu = load_hardware("v100-32gb-sxm")._replace(fabric=Figure(125 * 10**8, "", ""))
     layout = Layout(dp=8, global_batch=512, gpus_per_node=4, sequence_parallel=False, recompute="full")
-    recipe = Recipe("fp16", attention="unfused", dropout=True, overlap=Overlap(context=0, data=0))
+    recipe = Recipe("fp16", attention="unfused", loss="cloned", dropout=True, overlap=Overlap(context=0, data=0))
     reached = training_efficiency(gpu, None, recipe, 8, load_training_engine("bigscience"), asked=True)
     step = training_step(spec_of("gpt-1.3b-bigscience"), gpu, layout, recipe, 2048, reached)
     seconds, memory = answers(case)

