@@ -14,6 +14,7 @@ from llmcost.model.blocks.cross import CrossAttention, ImageLayer
 from llmcost.model.blocks.disentangled import DisentangledAttention
 from llmcost.model.blocks.experts import Experts
 from llmcost.model.blocks.gated_delta import GatedDelta
+from llmcost.model.blocks.label_heads import AnswerMlp, RewardGates, TaskAdapters
 from llmcost.model.blocks.latent import LatentAttention
 from llmcost.model.blocks.latent_pooling import LatentPooling
 from llmcost.model.blocks.lightning import LightningAttention
@@ -78,6 +79,9 @@ STREAMS: tuple[Any, ...] = (
     TargetStates,
     DraftInput,
     LatentPooling,
+    RewardGates,
+    AnswerMlp,
+    TaskAdapters,
 )
 
 __all__ = [

@@ -45,6 +45,7 @@ NOT_SAID |= {
     "head",
     "num_labels",
     "label_bias",
+    "pooler_size",
     "num_hidden_layers",
     "weight_format",
     "encoder",

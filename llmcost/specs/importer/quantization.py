@@ -76,6 +76,8 @@ LEFT_ALONE = (
     "llm_int8_skip_modules",
     "linear_weights_not_to_quantize",
 )
+# Formats of routed experts, whatever the others are in: of DeepSeek-V4, fp4 is MXFP4.
+OF_EXPERTS = {"fp4": "+mxfp4", "fp8": "", "NVFP4": "+nvfp4"}
 # Where ModelOpt's mixed precision, AutoRound, GPTQ and Quark set formats by names.
 NAMED = ("quantized_layers", "extra_config", "dynamic", "layer_quant_config")
 
@@ -110,21 +112,16 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
         raise keys.error("quantization_config", "expected an object")
     said = _with_method(said)
     _check(keys, said)
-    of_experts = said.get("moe_quant_algo")
-    if of_experts is not None:
-        said = _without_experts(keys, said)
+    said = _without_experts(keys, said)
     parts = _packed_all(layers)
     linear = _linear_of(parts)
     name, said, formats = _by_names(keys, said, parts, linear)
     if not {*name.split("+", 1)} <= FORMATS.keys():
         raise _not_understood(keys, said)
     expert_dtype = said.get("expert_dtype") or keys.get("expert_dtype")
-    if expert_dtype not in (None, "fp4", "fp8"):
+    if expert_dtype not in (None, *OF_EXPERTS):
         raise keys.error("expert_dtype", f"{str(expert_dtype)[:40]!r} is not understood")
-    if of_experts is not None:
-        name = f"{name}+nvfp4"
-    elif expert_dtype == "fp4":  # of DeepSeek-V4: routed experts in MXFP4, whatever the others are in
-        name = f"{name}+mxfp4"
+    name += OF_EXPERTS.get(str(expert_dtype), "")
     alone, only = _left_alone(keys, said, len(layers), linear), _only(keys, said, linear)
     for position, layer in enumerate(layers):
         if found := _in_layer(keys, position, parts[position], alone, only):
@@ -147,10 +144,13 @@ def _without_experts(keys: Keys, said: dict[str, Any]) -> dict[str, Any]:
 
     nvidia/DeepSeek-V4-Flash-NVFP4 and -Pro-NVFP4 (vLLM: vllm/models/deepseek_v4/quant_config.py).
     """
-    if said["moe_quant_algo"] != "NVFP4":
-        raise keys.error("quantization_config.moe_quant_algo", f"expected NVFP4, got {str(said['moe_quant_algo'])[:40]!r}")
+    form = said.get("moe_quant_algo")
+    if form is None:
+        return said
+    if form != "NVFP4":
+        raise keys.error("quantization_config.moe_quant_algo", f"expected NVFP4, got {str(form)[:40]!r}")
     of_experts = ("config_groups", "quantized_layers", "ignore", "exclude_modules", "quant_algo", "group_size")
-    return {key: value for key, value in said.items() if key not in of_experts}
+    return {key: value for key, value in said.items() if key not in of_experts} | {"expert_dtype": form}
 
 
 def _not_understood(keys: Keys, said: dict[str, Any]) -> SpecError:
