@@ -788,7 +788,7 @@ def test_a_bad_config_is_refused_with_file_line_and_key(cli, tmp_path, before, a
 def test_the_line_is_that_of_the_text_model(cli, tmp_path):
     path = tmp_path / "config.json"
     path.write_text('{"hidden_size": 3,\n "text_config":\n' + CONFIG.replace("64", "-64") + "}", encoding="utf-8")
-    refused(cli("estimate", path), f"{path}:5: hidden_size: expected a whole number, got -64")
+    refused(cli("estimate", path), f"{path}:5: hidden_size: expected a whole number above 0, got -64")
 
 
 def test_code_that_a_config_names_is_never_run(cli, tmp_path):
