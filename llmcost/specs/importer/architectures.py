@@ -35,6 +35,8 @@ RULES = {
     "attention_output_bias": ("last-layer",),
     "intermediate_size": ("two-thirds",),
     "shared_expert_intermediate_size": ("dense",),
+    "ngram_rows": ("hashed",),
+    "message_rank": ("looped",),
 }
 # The fields of a spec that an architecture does not say: they come from the config, or are made here.
 NOT_SAID = {"name", "title", "source", "aliases", "released", "notes", "published", "dtype", "layers", "hidden_size"}
@@ -108,7 +110,7 @@ ARCHITECTURE = record(
         "experts": ANY,
         "one_expert_is_dense": FLAG,
         "shared_kv": record({"last": TEXT}, {"double_mlp_if": TEXT}),
-        "repeated": record({"from": TEXT, "layers": TEXT, "times": TEXT}, {}),
+        "repeated": record({"from": TEXT, "times": TEXT}, {"layers": TEXT, "to": TEXT}),
         "whole_heads": FLAG,
         "encoder": FLAG,
         "pools": FLAG,

@@ -45,12 +45,23 @@ def runs(keys: Keys, position: int) -> int:
     rule = keys.family.get("repeated")
     if rule is None:
         return 1
+    times = keys.whole(rule["times"])
+    if times * len(found := repeated(keys)) > MOST_LISTED:
+        raise keys.error(rule["times"], f"{times * len(found):,} layers: at most {MOST_LISTED:,} are read")
+    return times if position in found else 1
+
+
+def repeated(keys: Keys) -> range:
+    """The positions of the layers that run several times; none where the type has no such rule."""
+    rule = keys.family.get("repeated")
+    if rule is None:
+        return range(0)
+    first = keys.whole(rule["from"])
+    if "to" in rule:
+        return range(first, keys.whole(rule["to"]))
     if keys.get(rule["layers"]) is None:
         raise keys.error(rule["layers"], "this key is missing")
-    first, count, times = (keys.whole(rule[name]) for name in ("from", "layers", "times"))
-    if times * count > MOST_LISTED:
-        raise keys.error(rule["times"], f"{times * count:,} layers: at most {MOST_LISTED:,} are read")
-    return times if first <= position < first + count else 1
+    return range(first, first + keys.whole(rule["layers"]))
 
 
 def own_keys(keys: Keys) -> dict[int, dict[str, Any]]:
@@ -189,6 +200,8 @@ class LayerReading:
             said = self.trait(name)
             if said == "last-layer":
                 said = self.position == self.depth - 1
+            if said == "looped":
+                said = self.keys.whole("loop_gate_rank") if self.position in repeated(self.keys) else None
             fields[name] = self.plain(name, latent=latent) if said is None else _there(said)
         if self.traits.get("whole_heads") and "head_dim" in fields:
             self.refuse_partial_heads(fields["head_dim"], wide=2 if fields.get("on_embedding") else 1)
