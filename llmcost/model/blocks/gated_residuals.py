@@ -6,9 +6,10 @@ from typing import NamedTuple
 from llmcost.ground.algebra import Number, floor_div, present
 from llmcost.model.blocks.builder import ON_EVERY_GPU, TOKENS, Builder
 from llmcost.model.blocks.streams import COPIES, OF_STREAMS, SPREAD, WEIGHTS
-from llmcost.model.operators import EVERYWHERE, OWN, Facts, Lookup, Operator
+from llmcost.model.operators import OWN, Facts, Lookup, Operator
 
 NORM_OF_STREAMS = Facts("tokens", saves="half")
+TABLES = Facts("table")
 INTO_STREAMS = Facts("tokens", OWN)
 
 
@@ -44,7 +45,7 @@ class GatedResiduals(NamedTuple):
         looked_up = build.load.s * heads * self.ngram_layers
         width = floor_div(e, heads)
         yield Lookup(
-            "ngram_embedding", "embedding", 1, build.load.b, looked_up, self.ngram_rows, width, size.Bx, EVERYWHERE
+            "ngram_embedding", "embedding", 1, build.load.b, looked_up, self.ngram_rows, width, size.Bx, TABLES
         )
         each = build._replace(count=self.ngram_layers)
         yield each.gemm("ngram_kv_proj", "mlp", e, wide + build.hidden, ON_EVERY_GPU)

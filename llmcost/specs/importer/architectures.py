@@ -37,6 +37,9 @@ RULES = {
     "shared_expert_intermediate_size": ("dense",),
     "ngram_rows": ("hashed",),
     "message_rank": ("looped",),
+    "qk_rope_head_dim": ("of-rope-layers",),
+    "qk_nope_head_dim": ("all-of-nope-layers",),
+    "shared_latent": ("of-another-source",),
 }
 # The fields of a spec that an architecture does not say: they come from the config, or are made here.
 NOT_SAID = {"name", "title", "source", "aliases", "released", "notes", "published", "dtype", "layers", "hidden_size"}

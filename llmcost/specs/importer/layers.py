@@ -198,16 +198,36 @@ class LayerReading:
         fields = {"mixer": kind}
         for name in names:
             said = self.trait(name)
-            if said == "last-layer":
-                said = self.position == self.depth - 1
-            if said == "looped":
-                said = self.keys.whole("loop_gate_rank") if self.position in repeated(self.keys) else None
+            said = self.computed(said)
             fields[name] = self.plain(name, latent=latent) if said is None else _there(said)
         if self.traits.get("whole_heads") and "head_dim" in fields:
             self.refuse_partial_heads(fields["head_dim"], wide=2 if fields.get("on_embedding") else 1)
         if "keys_and_values" in fields and self.shares():
             fields["keys_and_values"] = "shared"
         return fields
+
+    def computed(self, said: Any) -> Any:
+        """The value that a word of an architecture stands for in this layer; any other value as it is."""
+        whole = self.keys.whole
+        if said == "last-layer":
+            return self.position == self.depth - 1
+        if said == "looped":
+            return whole("loop_gate_rank") if self.position in repeated(self.keys) else None
+        if said == "of-rope-layers":
+            return whole("qk_rope_head_dim") if self.turns() else 0
+        if said == "all-of-nope-layers":
+            return whole("qk_nope_head_dim") + (0 if self.turns() else whole("qk_rope_head_dim"))
+        if said == "of-another-source":
+            sources = self.keys.get("kv_source_layers")
+            return isinstance(sources, list) and self.own("shared_latent", sources) != self.position
+        return said
+
+    def turns(self) -> bool:
+        """Whether the layer has rotary positions: as the config lists them (1), or all but each `interval`-th."""
+        listed = self.keys.get("no_rope_layers")
+        if isinstance(listed, list):
+            return bool(self.own("qk_rope_head_dim", listed))
+        return (self.position + 1) % (self.keys.whole("no_rope_layer_interval", 4) or 4) != 0
 
     def refuse_partial_heads(self, head_dim: Any, wide: int) -> None:
         """Refuse heads that are not as wide as the block's input together: the reference of such a type does not run.
