@@ -106,7 +106,8 @@ OWN = {
     },
     "inkling2_text": {"unpadded_vocab_size": 150, "n_layers_per_attn_res_block": 2},
     "qwen4_exp_text": {
-        "eos_token_id": 2, "hc_lowrank": 12, "ple_layer_ids": [1, 3], "ngram_vocab_size_base": 200, "indexer_head_dim": 16,
+        "eos_token_id": 2, "hc_lowrank": 12, "ple_layer_ids": [1, 3], "ngram_vocab_size_base": 200,
+        "indexer_head_dim": 16,
         "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16, "linear_value_head_dim": 8,
     },
 }  # fmt: skip

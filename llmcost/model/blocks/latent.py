@@ -82,31 +82,13 @@ class LatentAttention(NamedTuple):
 
     def operators(self, build: Builder) -> Iterator[Operator]:
         """Query and latent projections with their norms, indexer, attention expanded or absorbed, output projection."""
-        a, rkv, h, bias = self.num_attention_heads, self.kv_lora_rank, build.hidden, self.attention_bias
-        rq, dn, dr, dv = self.q_lora_rank, self.qk_nope_head_dim, self.qk_rope_head_dim, self.v_head_dim
-        latent, q = rkv + dr, a * (dn + dr)
+        a, rkv, h = self.num_attention_heads, self.kv_lora_rank, build.hidden
+        dn, dr, dv = self.qk_nope_head_dim, self.qk_rope_head_dim, self.v_head_dim
+        latent = rkv + dr
         if present(self.input_gate_rank):
             yield from build.input_gate("attention_input_gate", self.input_gate_rank)
-        if present(rq):
-            yield build.gemm("q_a_proj", "attention", h, rq, QUERY_DOWN, bias=bias)
-            yield build.elementwise("q_a_norm", "norm", rq, rq, TOKENS, weights=rq)
-            if self.attention_gate == "latent":
-                yield build.gemm("q_gate_proj", "attention", 2 * rq, q + a * dv, COLUMNS)
-            else:
-                yield build.gemm("q_b_proj", "attention", rq, q, QUERY_UP)
-        else:
-            yield build.gemm("q_proj", "attention", h, q, QUERY)
-        if not self.shared_latent:
-            yield build.gemm("kv_a_proj", "attention", h, latent, LATENT_DOWN, bias=bias)
-            yield build.elementwise("kv_a_norm", "norm", rkv, rkv, TOKENS, weights=rkv)
-        if self.softmax_scales:
-            yield build.elementwise("softmax_scale", "attention", q, q, CHANNELS, weights=2 * a)
-        if present(self.rotary_scales):
-            yield Stored("rotary_scales", "attention", build.count, self.rotary_scales, build.bytes.Bx)
-        if self.rotary_key_norm:
-            yield build.elementwise("rotary_key_norm", "norm", dr, dr, TOKENS, weights=dr)
-        new = 0 if self.shared_latent else latent
-        yield build.rotary_embedding(a * dr + dr, a * dr + new, ROTARY)
+        yield from self.queries(build)
+        yield from self.latents(build)
         if present(self.index_n_heads):
             yield from self.indexer(build)
         if build.load.decode:
@@ -123,6 +105,36 @@ class LatentAttention(NamedTuple):
             yield build.elementwise("attention_gate", "attention", a * dv + gate, a * dv, GATE_OF_ATTENDED)
         output = OUTPUT if self.attention_gate == "none" else OUTPUT_BEHIND
         yield build.gemm("o_proj", "attention", a * dv, h, output, bias=self.attention_output_bias)
+
+    def queries(self, build: Builder) -> Iterator[Operator]:
+        """Queries from the input, or from a latent of their own."""
+        a, rq, h = self.num_attention_heads, self.q_lora_rank, build.hidden
+        q = a * (self.qk_nope_head_dim + self.qk_rope_head_dim)
+        if not present(rq):
+            yield build.gemm("q_proj", "attention", h, q, QUERY)
+            return
+        yield build.gemm("q_a_proj", "attention", h, rq, QUERY_DOWN, bias=self.attention_bias)
+        yield build.elementwise("q_a_norm", "norm", rq, rq, TOKENS, weights=rq)
+        if self.attention_gate == "latent":
+            yield build.gemm("q_gate_proj", "attention", 2 * rq, q + a * self.v_head_dim, COLUMNS)
+        else:
+            yield build.gemm("q_b_proj", "attention", rq, q, QUERY_UP)
+
+    def latents(self, build: Builder) -> Iterator[Operator]:
+        """The latent and its norm, unless it is an earlier layer's; scales; rotary embedding and cache write."""
+        a, rkv, dr = self.num_attention_heads, self.kv_lora_rank, self.qk_rope_head_dim
+        latent, q = rkv + dr, a * (self.qk_nope_head_dim + dr)
+        if not self.shared_latent:
+            yield build.gemm("kv_a_proj", "attention", build.hidden, latent, LATENT_DOWN, bias=self.attention_bias)
+            yield build.elementwise("kv_a_norm", "norm", rkv, rkv, TOKENS, weights=rkv)
+        if self.rotary_key_norm:
+            yield build.elementwise("rotary_key_norm", "norm", dr, dr, TOKENS, weights=dr)
+        if self.softmax_scales:
+            yield build.elementwise("softmax_scale", "attention", q, q, CHANNELS, weights=2 * a)
+        if present(self.rotary_scales):
+            yield Stored("rotary_scales", "attention", build.count, self.rotary_scales, build.bytes.Bx)
+        new = 0 if self.shared_latent else latent
+        yield build.rotary_embedding(a * dr + dr, a * dr + new, ROTARY)
 
     def indexer(self, build: Builder) -> Iterator[Operator]:
         """Its queries from the queries' latent, one key a token, a weight a head, the scores.
