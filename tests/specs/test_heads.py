@@ -185,6 +185,7 @@ def test_a_bare_decoder_embeds_without_a_head_and_sees_what_came_before():
         ("bert", "BertForNextSentencePrediction", "behind its layers is not understood"),
         ("llama", "LlamaForRewardModel", "what LlamaForRewardModel has behind its layers is not understood"),
         ("llama", 7, "architectures: expected a list of names"),
+        ("bailing_hybrid", "BailingMoeV2_5ForCausalLM", "is another model than bailing_hybrid"),
     ],
 )
 def test_what_cannot_be_counted_exactly_is_refused(kind, name, words):

@@ -103,6 +103,7 @@ ARCHITECTURE = record(
         "like": TEXT,
         "reference": TEXT,
         "classes": several(TEXT),
+        "other_classes": several(TEXT),
         "layer_types": ANY,
         "order": record({"cycle": several(TEXT)}, {"begin": several(TEXT)}),
         "first_layer": record({}, dict.fromkeys(LAYER_FIELDS, ANY)),

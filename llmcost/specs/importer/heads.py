@@ -37,6 +37,8 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
     encoder, is_decoder = bool(keys.family.get("encoder")), bool(keys.given.get("is_decoder"))
     if not isinstance(said, str):
         raise keys.error("architectures", "expected a list of names")
+    if said in keys.family.get("other_classes", ()):
+        raise keys.error("architectures", f"{said} is another model than {keys.type}, and is not understood")
     both_ways = keys.trait("bidirectional") or None
     if said in REWARDS or said in OWN_CODE:
         head = REWARDS[said] if said in REWARDS else OWN_CODE[said](keys)
