@@ -77,7 +77,8 @@ RELEASED = {
     # By transformers 5.24's class built with these keys.
     "zai-org/GLM-5.3-Flash": (313_326_799_870, {
         "architectures": ["Glm5NextForConditionalGeneration"], "model_type": "glm5_next", "text_config": {
-            "model_type": "glm5_next_text", "first_k_dense_replace": 3, "hc_mult": 4, "head_dim": 0, "hidden_size": 4096,
+            "model_type": "glm5_next_text", "first_k_dense_replace": 3, "hc_mult": 4, "head_dim": 0,
+            "hidden_size": 4096,
             "index_head_dim": 128, "index_kpool": 4, "index_kpool_always_select_tail": True,
             "index_kpool_compress": True, "index_n_heads": 32, "index_topk": 2048, "indexer_types": ["full"] * 45,
             "intermediate_size": 12288, "kv_lora_rank": 512,

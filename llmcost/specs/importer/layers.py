@@ -218,16 +218,22 @@ class LayerReading:
         if said == "all-of-nope-layers":
             return whole("qk_nope_head_dim") + (0 if self.turns() else whole("qk_rope_head_dim"))
         if said == "of-another-source":
-            sources = self.keys.get("kv_source_layers")
-            return isinstance(sources, list) and self.own("shared_latent", sources) != self.position
+            return self.listed("kv_source_layers", self.position) != self.position
         return said
 
     def turns(self) -> bool:
         """Whether the layer has rotary positions: as the config lists them (1), or all but each `interval`-th."""
-        listed = self.keys.get("no_rope_layers")
-        if isinstance(listed, list):
-            return bool(self.own("qk_rope_head_dim", listed))
-        return (self.position + 1) % (self.keys.whole("no_rope_layer_interval", 4) or 4) != 0
+        usual = (self.position + 1) % (self.keys.whole("no_rope_layer_interval", 4) or 4) != 0
+        return bool(self.listed("no_rope_layers", usual))
+
+    def listed(self, key: str, usual: int) -> int:
+        """This layer's entry of a list of numbers, or what is usual where there is none."""
+        entries = self.keys.get(key)
+        if entries is None:
+            return usual
+        if not isinstance(entries, list) or len(entries) < self.depth or type(entries[self.position]) is not int:
+            raise self.keys.error(key, f"expected a list of {self.depth} whole numbers, one a layer")
+        return int(entries[self.position])
 
     def refuse_partial_heads(self, head_dim: Any, wide: int) -> None:
         """Refuse heads that are not as wide as the block's input together: the reference of such a type does not run.
