@@ -227,7 +227,7 @@ class LayerReading:
         return bool(self.listed("no_rope_layers", usual))
 
     def listed(self, key: str, usual: int) -> int:
-        """This layer's entry of a list of numbers, or what is usual where there is none."""
+        """The entry of a list of numbers that is for this layer, or what is usual where there is none."""
         entries = self.keys.get(key)
         if entries is None:
             return usual
