@@ -54,6 +54,7 @@ SAME_CLASS = {
     "mimo_v2": "mimo_v2_flash",
     "minimax_m3": "minimax_m3_vl_text",
     "qwen2_vl": "qwen2_vl_text",
+    "qwen3_8_flash_next_text": "qwen4_exp_text",
     "qwen2_5_vl": "qwen2_5_vl_text",
 }
 # Whose encoder and decoder have a config each, of the same defaults.

@@ -221,10 +221,11 @@ def _labels(model: ModelSpec, build: Builder) -> Iterator[Operator]:
     """The pooler and the projection to labels, where a model has them: on one position, or where each has labels."""
     h, first = model.hidden_size, build._replace(load=build.load._replace(s=1))
     where = build if model.head == "token" else first
-    if model.pooler:
-        yield where.gemm("pooler", "lm_head", h, h, ON_EVERY_GPU, bias=True)
+    width = model.pooler_size if present(model.pooler_size) else h
+    if model.pooler or present(model.pooler_size):
+        yield where.gemm("pooler", "lm_head", h, width, ON_EVERY_GPU, bias=not present(model.pooler_size))
     if model.head != "none":
-        yield where.gemm("label_head", "lm_head", h, model.num_labels, ON_EVERY_GPU, bias=model.label_bias)
+        yield where.gemm("label_head", "lm_head", width, model.num_labels, ON_EVERY_GPU, bias=model.label_bias)
 
 
 def _opened(kernels: Iterator[Operator]) -> Iterator[Operator]:

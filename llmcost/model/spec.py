@@ -69,7 +69,7 @@ class ModelSpec(NamedTuple):
     so many outputs stands before the LM head, with an activation, a norm and a bias if `head_transform` (none if
     `head_without_bias`).
     `pooler`: a linear layer as wide as the hidden size, which runs on the first token, or on each token that has
-    labels. `idle_pooler`: one is stored that nothing runs.
+    labels; with a `pooler_size` it is as wide as that, without a bias. `idle_pooler`: one is stored that nothing runs.
     `bidirectional`: every token sees all others. `head`: logits of the vocabulary (lm), of `num_labels` for each
     sequence or each token, with a bias where `label_bias`, or none.
     `counted`: what of the model the spec holds, in words, where that is not all of it.
@@ -121,6 +121,7 @@ class ModelSpec(NamedTuple):
     head_transform: bool = False
     head_without_bias: bool = False
     pooler: bool = False
+    pooler_size: Number = 0
     idle_pooler: bool = False
     bidirectional: bool = False
     head: str = "lm"

@@ -101,6 +101,7 @@ SCHEMA = record(
         "head_transform": FLAG,
         "head_without_bias": FLAG,
         "pooler": FLAG,
+        "pooler_size": SIZE,
         "idle_pooler": FLAG,
         "bidirectional": FLAG,
         "head": choice("lm", "sequence", "token", "none"),

@@ -66,7 +66,7 @@ ODD = [
     ("led", "attention_window", 0, "attention_window: expected an even number above 0, got 0"),
     ("led", "attention_window", 511, "attention_window: expected an even number above 0, got 511"),
     ("led", "encoder_layerdrop", 0.5, None),
-    ("big_bird", "num_random_blocks", -1, "num_random_blocks: expected a whole number, got -1"),
+    ("big_bird", "num_random_blocks", -1, "num_random_blocks: expected a whole number from 0 on, got -1"),
     ("switch_transformers", "num_sparse_decoder_layers", -1, "num_sparse_decoder_layers: expected a whole number"),
     ("longt5", "local_radius", 0, "local_radius: must be above 0, got 0"),
     ("longt5", "feed_forward_proj", "foo", "feed_forward_proj: expected relu or gelu or gelu_new or silu"),

@@ -452,6 +452,22 @@ def test_experts_may_have_a_format_of_their_own():
     assert weights(one) - weights(both) == pytest.approx(experts * (8 + 32 / 128**2 - 4.25) / 8)
 
 
+def test_nvfp4_experts_of_a_checkpoint_in_fp8_are_named_by_a_key_of_their_own():
+    """nvidia/DeepSeek-V4-Flash-NVFP4: its other keys are about the experts, and say no more of what is in FP8."""
+    fp8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    of_experts = {
+        "moe_quant_algo": "NVFP4", "quant_algo": "MIXED_PRECISION", "group_size": 16, "kv_cache_quant_algo": None,
+        "ignore": ["*.attn.*", "*.ffn.shared_experts.*", "head", "mtp.*"],
+        "quantized_layers": {"layers.0.ffn.experts": {"quant_algo": "NVFP4", "group_size": 16}},
+    }  # fmt: skip
+    config = {"model_type": "deepseek_v4", "expert_dtype": "fp4"}
+    spec = read(config, fp8 | of_experts)
+    assert spec.weight_format == "fp8-block128+nvfp4"
+    assert not any(layer.unquantized for layer in spec.layers)
+    with pytest.raises(InputError, match="moe_quant_algo: expected NVFP4, got 'IQ3'"):
+        read(config, fp8 | {"moe_quant_algo": "IQ3"})
+
+
 def test_experts_beside_the_mlp_are_not_the_mlp():
     """Gemma 4's experts stand beside an MLP that every token takes: leaving that alone leaves them quantised."""
     config = {

@@ -54,7 +54,49 @@ MINICPM = {
     "num_attention_heads": 36, "num_key_value_heads": 36, "vocab_size": 122753, "max_position_embeddings": 4096,
     "dim_model_base": 256, "scale_depth": 1.4,
 }  # fmt: skip
+GLM_SPARSE = range(3, 45, 4)
+QWEN_FULL = range(3, 48, 4)
 RELEASED = {
+    # By transformers 5.24's class built with these keys: 177,392,830,576 with its tower.
+    "Qwen/Qwen3.8-Flash-Next": (176_943_899_520, {
+        "architectures": ["Qwen4ExpForConditionalGeneration"], "model_type": "qwen4_exp", "text_config": {
+            "model_type": "qwen4_exp_text", "attention_bias": False, "full_attention_interval": 4, "hc_count": 4,
+            "hc_lowrank": 320, "head_dim": 256, "heads_per_ngram": 8, "hidden_size": 2560, "indexer_budget": 2048,
+            "indexer_compress_ratio": 4, "indexer_head_dim": 128, "indexer_kv_heads": 1, "indexer_n_heads": 4,
+            "layer_types": ["full_attention" if at in QWEN_FULL else "linear_attention" for at in range(48)],
+            "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128, "linear_num_key_heads": 16,
+            "linear_num_value_heads": 48, "linear_value_head_dim": 128, "make_ngram_vocab_size_divisible_by": 128,
+            "max_position_embeddings": 262144, "moe_intermediate_size": 640, "ngram_size": 3,
+            "ngram_vocab_size_base": 20000000, "num_attention_heads": 24, "num_experts": 512, "num_experts_per_tok": 10,
+            "num_hidden_layers": 48, "num_key_value_heads": 2, "output_gate_type": "sigmoid",
+            "partial_rotary_factor": 0.25, "ple_conv_kernel_size": 4, "ple_embed_dim": 2560, "ple_layer_ids": [2],
+            "shared_expert_intermediate_size": 640, "split_ngram_parts": 128, "tie_word_embeddings": False,
+            "vocab_size": 248320,
+        },
+    }),
+    # By transformers 5.24's class built with these keys.
+    "zai-org/GLM-5.3-Flash": (313_326_799_870, {
+        "architectures": ["Glm5NextForConditionalGeneration"], "model_type": "glm5_next", "text_config": {
+            "model_type": "glm5_next_text", "first_k_dense_replace": 3, "hc_mult": 4, "head_dim": 0,
+            "hidden_size": 4096,
+            "index_head_dim": 128, "index_kpool": 4, "index_kpool_always_select_tail": True,
+            "index_kpool_compress": True, "index_n_heads": 32, "index_topk": 2048, "indexer_types": ["full"] * 45,
+            "intermediate_size": 12288, "kv_lora_rank": 512,
+            "layer_types": [
+                "deepseek_sparse_attention" if at in GLM_SPARSE else "linear_attention" for at in range(45)
+            ],
+            "linear_attn_config": {
+                "full_attn_layers": [*GLM_SPARSE], "gate_lower_bound": -5.0, "head_dim": 128, "num_heads": 64,
+                "short_conv_kernel_size": 4,
+            },
+            "max_position_embeddings": 1048576, "mhc": True, "mla_use_nope": True,
+            "mlp_layer_types": ["dense"] * 3 + ["sparse"] * 42, "moe_intermediate_size": 2048, "n_group": 1,
+            "n_routed_experts": 288, "n_shared_experts": 1, "num_attention_heads": 64, "num_experts_per_tok": 8,
+            "num_hidden_layers": 45, "num_key_value_heads": 64, "num_nextn_predict_layers": 1, "q_lora_rank": 1536,
+            "qk_head_dim": 256, "qk_nope_head_dim": 256, "qk_rope_head_dim": 0, "swiglu_limit": 10.0, "topk_group": 1,
+            "v_head_dim": 256, "vocab_size": 154880,
+        },
+    }),
     "moonshotai/Kimi-K3": (2_779_484_395_776, {
         "architectures": ["KimiK3ForConditionalGeneration"], "model_type": "kimi_k3", "tie_word_embeddings": False,
         "vision_config": {"vt_num_hidden_layers": 27}, "text_config": {

@@ -11,9 +11,12 @@ from llmcost.model.blocks.builder import Block, Builder, NoBlock, sizes_of
 from llmcost.model.blocks.compressed import CompressedAttention
 from llmcost.model.blocks.convolved_attention import ConvolvedAttention
 from llmcost.model.blocks.cross import CrossAttention, ImageLayer
+from llmcost.model.blocks.depth_attention import DepthAttention, LastSum
 from llmcost.model.blocks.disentangled import DisentangledAttention
 from llmcost.model.blocks.experts import Experts
 from llmcost.model.blocks.gated_delta import GatedDelta
+from llmcost.model.blocks.gated_residuals import GatedResiduals
+from llmcost.model.blocks.label_heads import AnswerMlp, RewardGates, TaskAdapters
 from llmcost.model.blocks.latent import LatentAttention
 from llmcost.model.blocks.latent_pooling import LatentPooling
 from llmcost.model.blocks.lightning import LightningAttention
@@ -46,6 +49,7 @@ MIXERS: dict[str, Any] = {
     "routed": RoutedAttention,
     "convolved": ConvolvedAttention,
     "relative": RelativeAttention,
+    "depth-relative": DepthAttention,
     "local": LocalAttention,
     "disentangled": DisentangledAttention,
     "mamba": Mamba,
@@ -73,11 +77,16 @@ STREAMS: tuple[Any, ...] = (
     LayerInputs,
     AlternatingUpdates,
     HyperConnections,
+    GatedResiduals,
+    LastSum,
     AttentionResiduals,
     Glyphs,
     TargetStates,
     DraftInput,
     LatentPooling,
+    RewardGates,
+    AnswerMlp,
+    TaskAdapters,
 )
 
 __all__ = [

@@ -36,7 +36,8 @@ class GroupedAttention(NamedTuple):
     """`num_attention_heads` query heads share `num_key_value_heads` keys and values.
 
     A query sees the last `sliding_window` keys, those of its own `attention_chunk_size`, the best `index_topk` by an
-    indexer (which scores every key with `index_n_heads` heads and one cached key a token), or all (0).
+    indexer (which scores every key with `index_n_heads` heads and one cached key a token, or with `index_every` the
+    mean of so many), or all (0).
     `attention_bias` is that of q, k and v, but not of k with `no_key_bias`. `attention_sinks`: a learned logit a
     head. `attention_gate` scales each head's or channel's output by a projection of the input, which
     `attention_gate_weights` scale or shift. `qk_norm` is over each head (one weight a channel, or weight and bias) or
@@ -63,6 +64,7 @@ class GroupedAttention(NamedTuple):
     index_topk: Number = 0
     index_n_heads: Number = 0
     index_head_dim: Number = 0
+    index_every: Number = 0
     attention_bias: bool = False
     attention_output_bias: bool = False
     attention_sinks: bool = False
@@ -154,7 +156,7 @@ class GroupedAttention(NamedTuple):
         yield build.gemm("indexer_qk_proj", "attention", build.hidden, width, INPUT_ON_EVERY_GPU)
         yield build.elementwise("indexer_qk_norm", "norm", width, width, INDEXER, weights=2 * d)
         yield build.rotary_embedding(width, width, INDEXER_WRITE, "indexer_")
-        yield build.attention("indexer", INDEXER, heads=heads, d=d, dv=0, cached=d)
+        yield build.attention("indexer", INDEXER, heads=heads, d=d, dv=0, cached=d, every=self.index_every)
 
     def kernel(self, build: Builder) -> Attention:
         """The attention kernel over the whole context, a window, a chunk, or the keys that the indexer chose."""

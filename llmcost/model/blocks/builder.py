@@ -96,7 +96,8 @@ class Builder(NamedTuple):
     ) -> Operator:
         """`groups` linear layers, of which each token takes `active`."""
         b, s, Bw = self.load.b, self.load.s, self.weight(name, part, k, n, facts)
-        return GroupedGemm(name, part, self.count, b, s, k, n, groups, active, bias, Bw, self.bytes.Bx, facts)
+        Bx, tied = self.bytes.Bx, self.reused
+        return GroupedGemm(name, part, self.count, b, s, k, n, groups, active, bias, Bw, Bx, facts, tied)
 
     def weight(self, name: str, part: Part, k: Number, n: Number, facts: Facts) -> Number:
         """Bytes a weight of a linear layer, k in, n out, with its part of scales of channels and of codebooks.
@@ -132,7 +133,8 @@ class Builder(NamedTuple):
     ) -> Operator:
         """A causal convolution, channel by channel."""
         b, s = self.load.b, self.load.s
-        return CausalConv(name, part, self.count, b, s, channels, kernel, bias, self.bytes.Bx, facts)
+        Bx, tied = self.bytes.Bx, self.reused
+        return CausalConv(name, part, self.count, b, s, channels, kernel, bias, Bx, facts, tied)
 
     def scan(
         self,

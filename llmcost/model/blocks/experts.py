@@ -103,7 +103,7 @@ class Experts(NamedTuple):
         yield build.gemm("router", "mlp", width, outputs, facts, bias=self.router_bias)
         if present(self.router_sinks):
             yield build.elementwise("router_scale", "mlp", outputs, outputs, TOKENS, weights=1)
-        if self.correction_bias:
+        if self.correction_bias and not build.reused:
             yield Buffer("correction_bias", "mlp", build.count, chosen, CORRECTION_BYTES)
 
     def router_mlp(self, build: Builder, size: Number) -> Iterator[Operator]:

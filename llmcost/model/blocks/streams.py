@@ -220,11 +220,13 @@ class HyperConnections(NamedTuple):
 
     Before mixer and MLP each, a linear map of all streams gives the weights with which they are summed into the
     block's input and its output is spread over them; with `hc_mixing` also those with which the streams are
-    mixed. The sums are counted as bytes, the mixing as the matrix product that it is.
+    mixed. The sums are counted as bytes, the mixing as the matrix product that it is. `hc_mean`: in the end stands the
+    streams' mean, without weights.
     """
 
     hc_mult: Number
     hc_mixing: bool = False
+    hc_mean: bool = False
 
     def before(self, build: Builder, depth: Number) -> Iterator[Operator]:  # noqa: ARG002
         """The embedding, copied to every stream."""
@@ -244,5 +246,8 @@ class HyperConnections(NamedTuple):
     def after(self, build: Builder) -> Iterator[Operator]:
         """The weighted sum of the streams."""
         n, h = self.hc_mult, build.hidden
+        if self.hc_mean:
+            yield build.elementwise("hc_mean", "mlp", n * h, h, COPIES)
+            return
         yield build.gemm("hc_head_weights", "mlp", n * h, n, WEIGHTS)
         yield build.elementwise("hc_head_sum", "mlp", n * h + n, h, OF_STREAMS, weights=n + 1)

@@ -100,6 +100,7 @@ class _GroupedGemm(NamedTuple):
     Bw: Number
     Bx: Number
     facts: Facts = UNSAID
+    tied: bool = False
 
 
 class GroupedGemm(_GroupedGemm, _Linear):
@@ -107,7 +108,7 @@ class GroupedGemm(_GroupedGemm, _Linear):
 
     Stored for every group, computed for the active ones, read for those that the b·s tokens touch: with uniform
     routing groups·(1 - (1 - active/groups)^tokens) of them are expected to be hit (routing.py). The fewest are the
-    active ones, where all tokens take the same.
+    active ones, where all tokens take the same. `tied`: the weights are another operator's, stored there.
     """
 
     __slots__ = ()
@@ -124,10 +125,10 @@ class GroupedGemm(_GroupedGemm, _Linear):
         return self.k * self.n + self.n if self.bias else self.k * self.n
 
     def params(self) -> Number:
-        return self.groups * self._weights()
+        return 0 if self.tied else self.groups * self._weights()
 
     def active_params(self) -> Number:
-        return self.active * self._weights()
+        return 0 if self.tied else self.active * self._weights()
 
     def flops(self, causal: bool) -> Number:
         return 2 * self.b * self.s * self.active * self.k * self.n
@@ -147,7 +148,7 @@ class GroupedGemm(_GroupedGemm, _Linear):
         return self.facts.routing.touched(self.groups, self.active, self.b * self.s)
 
     def stored_bytes(self) -> Number:
-        return self.groups * self._group_bytes()
+        return 0 if self.tied else self.groups * self._group_bytes()
 
     def weight_bytes(self) -> Number:
         return self.touched() * self._group_bytes()

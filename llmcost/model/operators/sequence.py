@@ -237,20 +237,22 @@ class _CausalConv(NamedTuple):
     bias: bool
     Bx: Number
     facts: Facts = UNSAID
+    tied: bool = False
 
 
 class CausalConv(_CausalConv, _Neighbours):
     """A causal convolution along the tokens, each of so many channels by itself: y[t] = Σ w[j]·x[t-j], j < kernel.
 
     Counted as the product of each channel's windows with its weights: 2·channels·kernel FLOPs a token. A
-    sequence keeps its last kernel - 1 inputs, in the activations' type, however long it is.
+    sequence keeps its last kernel - 1 inputs, in the activations' type, however long it is. `tied`: the weights are
+    another operator's, stored there.
     """
 
     __slots__ = ()
 
     def params(self) -> Number:
-        weights = self.channels * self.kernel
-        return weights + self.channels if self.bias else weights
+        weights = 0 if self.tied else self.channels * self.kernel
+        return weights + self.channels if self.bias and not self.tied else weights
 
     def flops(self, causal: bool) -> Number:
         return 2 * self.b * self.s * self.channels * self.kernel

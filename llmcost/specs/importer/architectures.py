@@ -35,6 +35,11 @@ RULES = {
     "attention_output_bias": ("last-layer",),
     "intermediate_size": ("two-thirds",),
     "shared_expert_intermediate_size": ("dense",),
+    "ngram_rows": ("hashed",),
+    "message_rank": ("looped",),
+    "qk_rope_head_dim": ("of-rope-layers",),
+    "qk_nope_head_dim": ("all-of-nope-layers",),
+    "shared_latent": ("of-another-source",),
 }
 # The fields of a spec that an architecture does not say: they come from the config, or are made here.
 NOT_SAID = {"name", "title", "source", "aliases", "released", "notes", "published", "dtype", "layers", "hidden_size"}
@@ -45,6 +50,7 @@ NOT_SAID |= {
     "head",
     "num_labels",
     "label_bias",
+    "pooler_size",
     "num_hidden_layers",
     "weight_format",
     "encoder",
@@ -97,6 +103,7 @@ ARCHITECTURE = record(
         "like": TEXT,
         "reference": TEXT,
         "classes": several(TEXT),
+        "other_classes": several(TEXT),
         "layer_types": ANY,
         "order": record({"cycle": several(TEXT)}, {"begin": several(TEXT)}),
         "first_layer": record({}, dict.fromkeys(LAYER_FIELDS, ANY)),
@@ -107,7 +114,7 @@ ARCHITECTURE = record(
         "experts": ANY,
         "one_expert_is_dense": FLAG,
         "shared_kv": record({"last": TEXT}, {"double_mlp_if": TEXT}),
-        "repeated": record({"from": TEXT, "layers": TEXT, "times": TEXT}, {}),
+        "repeated": record({"from": TEXT, "times": TEXT}, {"layers": TEXT, "to": TEXT}),
         "whole_heads": FLAG,
         "encoder": FLAG,
         "pools": FLAG,

@@ -24,6 +24,7 @@ REWARDS = {
     "Qwen2ForProcessRewardModel": {"head": "token", "num_labels": 2, "label_bias": True, "pooler": True},
     "InternLM2ForRewardModel": {"head": "sequence", "num_labels": 1, "label_bias": False, "pooler": None},
 }
+RERANKED_SIZE = 512  # of what JinaForRanking compares (huggingface.co/jinaai/jina-reranker-v3, modeling.py)
 
 
 def head_of(keys: Keys, named: Any) -> dict[str, Any]:
@@ -36,9 +37,14 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
     encoder, is_decoder = bool(keys.family.get("encoder")), bool(keys.given.get("is_decoder"))
     if not isinstance(said, str):
         raise keys.error("architectures", "expected a list of names")
+    if said in keys.family.get("other_classes", ()):
+        raise keys.error("architectures", f"{said} is another model than {keys.type}, and is not understood")
     both_ways = keys.trait("bidirectional") or None
-    if said in REWARDS:
-        return REWARDS[said] | {"tie_word_embeddings": False, "bidirectional": None}
+    if said in REWARDS or said in OWN_CODE:
+        head = REWARDS[said] if said in REWARDS else OWN_CODE[said](keys)
+        return head | {"tie_word_embeddings": False, "bidirectional": None}
+    if keys.get("lora_adaptations") and not (said.endswith("Model") and keys.family.get("task_adapters")):
+        raise keys.error("lora_adaptations", "adapters of tasks are counted in the bare model of Jina 3 alone")
     # ChatGLM's bare model has the LM head.
     named_so = said.startswith("ChatGLM") or any(word in said for word in GENERATES)
     generates = named_so or (said == keys.family.get("reference") and not said.endswith("ForMaskedLM"))
@@ -46,25 +52,61 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
         return of_both(keys, said)
     if generates or not said or (encoder and said.endswith("ForMaskedLM")):
         return {"bidirectional": (encoder and not is_decoder and not generates) or both_ways}
+    return with_labels(keys, said, encoder=encoder, both_ways=encoder or both_ways)
+
+
+def with_labels(keys: Keys, said: str, *, encoder: bool, both_ways: Any) -> dict[str, Any]:
+    """What stands behind the layers of a class that has labels, or nothing. Raises SpecError if it is not known."""
     bare = not re.search("For[A-Z]", said)  # *ForRewardModel has a head
     ending = next((each for each in HEADS if said.endswith(each) and (bare or each != "Model")), None)
-    if ending is None or (encoder and is_decoder):
+    if ending is None or (encoder and keys.given.get("is_decoder")):
         classes = f"*ForCausalLM, {'*ForMaskedLM, ' * encoder}{', '.join(f'*{each}' for each in HEADS)}"
         raise keys.error("architectures", f"what {said[:60]} has behind its layers is not understood, unlike {classes}")
     kind = HEADS[ending]
-    if ending == "ForQuestionAnswering" and keys.trait("idle_pooler"):
-        raise keys.error("architectures", f"{said[:60]} has an MLP before its answers, which is not counted")
     transform = keys.family.get("label_transform") and kind != "none"
     if transform and (not encoder or keys.get("norm_bias") or keys.get("classifier_bias")):
         raise keys.error("architectures", f"{said[:60]} has a transform before its labels, which is not counted")
-    found = {"bidirectional": encoder or both_ways, "head": kind, "pooler": None, "tie_word_embeddings": False}
+    found = {"bidirectional": both_ways, "head": kind, "pooler": None, "tie_word_embeddings": False}
     found |= {"head_size": None, "head_transform": None, "lm_head_bias": None}
     if encoder:  # a dense layer on the first token, before labels of sequences as in the bare model
         pools = kind == "sequence" or (kind == "none" and bool(keys.family.get("pools")))
         found["pooler"] = pools or bool(transform) or None
     if kind == "none":
         return found | {"idle_pooler": None}
+    if ending == "ForQuestionAnswering" and keys.trait("idle_pooler"):  # BigBird's, without a pooler
+        found |= {"idle_pooler": None, "answer_mlp_size": keys.number("intermediate_size"), "num_labels": 2}
+        return found | {"label_bias": True}
     return found | {"num_labels": _labels(keys, ending, encoder=encoder), "label_bias": encoder or kind == "token"}
+
+
+def _gated_rewards(keys: Keys) -> dict[str, Any]:
+    """ArmoRM's rewards, one an objective, and the MLP that weighs them, by the keys of its own code."""
+    objectives, width, depth = (
+        _above_0(keys, name, usual)
+        for name, usual in (("num_objectives", None), ("gating_hidden_dim", 1024), ("gating_n_hidden", 3))
+    )
+    keys.get("gating_temperature")
+    gates = {"reward_objectives": objectives, "gate_hidden_size": width, "gate_inner_layers": depth - 1 or None}
+    return gates | {"head": "sequence", "num_labels": objectives, "pooler": None}
+
+
+def _above_0(keys: Keys, name: str, usual: int | None) -> int:
+    value = keys.get(name) if name in keys.given else usual
+    if value is None:
+        raise keys.error(name, "this key is missing")
+    if type(value) is not int or value < 1:
+        raise keys.error(name, f"expected a whole number above 0, got {str(value)[:40]}")
+    return value
+
+
+def _reranked(keys: Keys) -> dict[str, Any]:
+    """Jina 3's reranker: two linear layers without biases on what stands for a document."""
+    size = keys.number("hidden_size") // 2
+    return {"head": "sequence", "pooler": None, "pooler_size": size, "num_labels": RERANKED_SIZE}
+
+
+# Classes of code that comes with models, whose head depends on the config.
+OWN_CODE = {"LlamaForRewardModelWithGating": _gated_rewards, "JinaForRanking": _reranked}
 
 
 def _labels(keys: Keys, ending: str, *, encoder: bool) -> Any:

@@ -123,6 +123,7 @@ def document_of(
         "tie_word_embeddings": bool(keys.trait("tie_word_embeddings", "=tie_word_embeddings")),
         **{field: keys.trait(field, plain) for field, plain in PLAIN.items()},
     }
+    data["input_only_tokens"] = data["input_only_tokens"] or None
     data |= tables(keys, data)
     data |= head_of(keys, classes_named(whole, place))
     keys.sees_both_ways(data.get("bidirectional"))
@@ -368,4 +369,8 @@ def streams(keys: Keys) -> dict[str, Any]:
         if kind._fields[0] in keys.family:
             sizes = {name: keys.trait(name) for name in kind._fields}
             found |= sizes if sizes[kind._fields[0]] else {}
+    if found.get("ngram_rows") == "hashed":
+        from llmcost.specs.importer import ngrams  # few models have any
+
+        found["ngram_rows"] = ngrams.rows_of(keys)
     return found

@@ -45,12 +45,23 @@ def runs(keys: Keys, position: int) -> int:
     rule = keys.family.get("repeated")
     if rule is None:
         return 1
+    times = keys.whole(rule["times"])
+    if times * len(found := repeated(keys)) > MOST_LISTED:
+        raise keys.error(rule["times"], f"{times * len(found):,} layers: at most {MOST_LISTED:,} are read")
+    return times if position in found else 1
+
+
+def repeated(keys: Keys) -> range:
+    """The positions of the layers that run several times; none where the type has no such rule."""
+    rule = keys.family.get("repeated")
+    if rule is None:
+        return range(0)
+    first = keys.whole(rule["from"])
+    if "to" in rule:
+        return range(first, keys.whole(rule["to"]))
     if keys.get(rule["layers"]) is None:
         raise keys.error(rule["layers"], "this key is missing")
-    first, count, times = (keys.whole(rule[name]) for name in ("from", "layers", "times"))
-    if times * count > MOST_LISTED:
-        raise keys.error(rule["times"], f"{times * count:,} layers: at most {MOST_LISTED:,} are read")
-    return times if first <= position < first + count else 1
+    return range(first, first + keys.whole(rule["layers"]))
 
 
 def own_keys(keys: Keys) -> dict[int, dict[str, Any]]:
@@ -187,14 +198,42 @@ class LayerReading:
         fields = {"mixer": kind}
         for name in names:
             said = self.trait(name)
-            if said == "last-layer":
-                said = self.position == self.depth - 1
+            said = self.computed(said)
             fields[name] = self.plain(name, latent=latent) if said is None else _there(said)
         if self.traits.get("whole_heads") and "head_dim" in fields:
             self.refuse_partial_heads(fields["head_dim"], wide=2 if fields.get("on_embedding") else 1)
         if "keys_and_values" in fields and self.shares():
             fields["keys_and_values"] = "shared"
         return fields
+
+    def computed(self, said: Any) -> Any:
+        """The value that a word of an architecture stands for in this layer; any other value as it is."""
+        whole = self.keys.whole
+        if said == "last-layer":
+            return self.position == self.depth - 1
+        if said == "looped":
+            return whole("loop_gate_rank") if self.position in repeated(self.keys) else None
+        if said == "of-rope-layers":
+            return whole("qk_rope_head_dim") if self.turns() else 0
+        if said == "all-of-nope-layers":
+            return whole("qk_nope_head_dim") + (0 if self.turns() else whole("qk_rope_head_dim"))
+        if said == "of-another-source":
+            return self.listed("kv_source_layers", self.position) != self.position
+        return said
+
+    def turns(self) -> bool:
+        """Whether the layer has rotary positions: as the config lists them (1), or all but each `interval`-th."""
+        usual = (self.position + 1) % (self.keys.whole("no_rope_layer_interval", 4) or 4) != 0
+        return bool(self.listed("no_rope_layers", usual))
+
+    def listed(self, key: str, usual: int) -> int:
+        """The entry of a list of numbers that is for this layer, or what is usual where there is none."""
+        entries = self.keys.get(key)
+        if entries is None:
+            return usual
+        if not isinstance(entries, list) or len(entries) < self.depth or type(entries[self.position]) is not int:
+            raise self.keys.error(key, f"expected a list of {self.depth} whole numbers, one a layer")
+        return int(entries[self.position])
 
     def refuse_partial_heads(self, head_dim: Any, wide: int) -> None:
         """Refuse heads that are not as wide as the block's input together: the reference of such a type does not run.

@@ -17,6 +17,7 @@ KINDS = {  # of values in a config, in words
     "int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "list": "a list",
     "dict": "an object", "null": "null",
 }  # fmt: skip
+NEEDED = ("hidden_size", "num_hidden_layers", "vocab_size", "num_attention_heads", "intermediate_size")  # never 0
 ODD_HEADS = 4  # the reference lets heads of so few be odd
 
 
@@ -91,7 +92,8 @@ def _other_kinds(keys: Keys) -> Problems:
                 yield key, f"expected {' or '.join(KINDS[word] for word in words)}, got {_shown(value)}"
             least = min(0, keys.defaults[key]) if kind_of(keys.defaults.get(key)) == "int" else 0
             if kind_of(value) == "int" and value < least:
-                yield key, f"expected a whole number, got {value}"
+                needed = any(key in keys.names(name) for name in NEEDED)
+                yield key, f"expected a whole number {'above 0' if needed else f'from {least} on'}, got {value}"
 
 
 def _sums(keys: Keys) -> Problems:

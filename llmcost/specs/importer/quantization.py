@@ -59,6 +59,7 @@ OF_METHOD = {  # keys that mean this in one method alone
     "vptq": frozenset({"config_for_layers", "shared_layer_config", "enable_proxy_error"}),
     "hqq": frozenset({"quant_config", "skip_modules"}),
     "torchao": frozenset({"quant_type", "quant_type_kwargs", "include_input_output_embeddings"}),
+    "fp8": frozenset({"moe_quant_algo"}),
     "quark": frozenset(
         """global_quant_config layer_quant_config layer_type_quant_config kv_cache_quant_config kv_cache_group exclude
         algo_config export quant_mode softmax_quant_spec kv_cache_post_rope min_kv_scale""".split()  # noqa: SIM905
@@ -75,6 +76,8 @@ LEFT_ALONE = (
     "llm_int8_skip_modules",
     "linear_weights_not_to_quantize",
 )
+# Formats of routed experts, whatever the others are in: of DeepSeek-V4, fp4 is MXFP4.
+OF_EXPERTS = {"fp4": "+mxfp4", "fp8": "", "NVFP4": "+nvfp4"}
 # Where ModelOpt's mixed precision, AutoRound, GPTQ and Quark set formats by names.
 NAMED = ("quantized_layers", "extra_config", "dynamic", "layer_quant_config")
 
@@ -109,16 +112,16 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
         raise keys.error("quantization_config", "expected an object")
     said = _with_method(said)
     _check(keys, said)
+    said = _without_experts(keys, said)
     parts = _packed_all(layers)
     linear = _linear_of(parts)
     name, said, formats = _by_names(keys, said, parts, linear)
     if not {*name.split("+", 1)} <= FORMATS.keys():
         raise _not_understood(keys, said)
     expert_dtype = said.get("expert_dtype") or keys.get("expert_dtype")
-    if expert_dtype not in (None, "fp4", "fp8"):
+    if expert_dtype not in (None, *OF_EXPERTS):
         raise keys.error("expert_dtype", f"{str(expert_dtype)[:40]!r} is not understood")
-    if expert_dtype == "fp4":  # of DeepSeek-V4: routed experts in MXFP4, whatever the others are in
-        name = f"{name}+mxfp4"
+    name += OF_EXPERTS.get(str(expert_dtype), "")
     alone, only = _left_alone(keys, said, len(layers), linear), _only(keys, said, linear)
     for position, layer in enumerate(layers):
         if found := _in_layer(keys, position, parts[position], alone, only):
@@ -134,6 +137,20 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
     tied = keys.get("tie_word_embeddings")
     head = bool(said.get("lm_head", whole)) and not tied
     return {"weight_format": name, "quantized_lm_head": head or None, "table_formats": _tables(keys, said, tied=tied)}
+
+
+def _without_experts(keys: Keys, said: dict[str, Any]) -> dict[str, Any]:
+    """FP8 as of all but routed experts, which `moe_quant_algo` puts in NVFP4, and most other keys are about.
+
+    nvidia/DeepSeek-V4-Flash-NVFP4 and -Pro-NVFP4 (vLLM: vllm/models/deepseek_v4/quant_config.py).
+    """
+    form = said.get("moe_quant_algo")
+    if form is None:
+        return said
+    if form != "NVFP4":
+        raise keys.error("quantization_config.moe_quant_algo", f"expected NVFP4, got {str(form)[:40]!r}")
+    of_experts = ("config_groups", "quantized_layers", "ignore", "exclude_modules", "quant_algo", "group_size")
+    return {key: value for key, value in said.items() if key not in of_experts} | {"expert_dtype": form}
 
 
 def _not_understood(keys: Keys, said: dict[str, Any]) -> SpecError:

@@ -14,7 +14,7 @@ Get = Callable[[str], Any]
 
 _OPERATORS = re.compile("[-+*/]")
 _CONDITION = {"if", "is", "begins", "then", "else"}
-_EITHER, _DISTINCT, _SHARE = {"either"}, {"distinct"}, {"share", "of"}
+_EITHER, _DISTINCT, _SHARE, _HAS = {"either"}, {"distinct"}, {"share", "of"}, {"has", "word"}
 MOST = 10**9  # of a share of a size
 MOST_ENTRIES = 10_000  # of a list
 
@@ -47,6 +47,9 @@ def evaluate(said: Any, get: Get) -> Any:
     if "distinct" in said:
         entries = get(said["distinct"])
         return len({str(each) for each in entries}) if isinstance(entries, list) else None
+    if "has" in said:
+        entries = get(said["has"])
+        return isinstance(entries, list) and said["word"] in entries
     key = get(said["if"])
     holds = str(key) == str(said["is"]) if "is" in said else key
     if "begins" in said:
@@ -62,8 +65,8 @@ def keys_of(said: Any) -> list[str]:
         return []
     if "share" in said:
         return [said[name] for name in ("share", "of", "multiple") if name in said]
-    if "distinct" in said:
-        return [said["distinct"]]
+    if "distinct" in said or "has" in said:
+        return [said.get("distinct") or said["has"]]
     return [key for each in (*said.get("either", ()), said.get("then"), said.get("else")) for key in keys_of(each)]
 
 
@@ -80,8 +83,10 @@ def plain_values(said: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[
     elif said.keys() == _EITHER and isinstance(said["either"], list) and len(said["either"]) > 1:
         for position, each in enumerate(said["either"]):
             yield from plain_values(each, (*path, "either", position))
-    elif (said.keys() == _DISTINCT and _is_key(said["distinct"])) or (
-        said.keys() - {"multiple"} == _SHARE and all(map(_is_key, said.values()))
+    elif (
+        (said.keys() == _DISTINCT and _is_key(said["distinct"]))
+        or (said.keys() == _HAS and _is_key(said["has"]))
+        or (said.keys() - {"multiple"} == _SHARE and all(map(_is_key, said.values())))
     ):
         return
     elif said.keys() <= _CONDITION and _is_key(said.get("if")) and ("then" in said or "else" in said):
@@ -89,8 +94,8 @@ def plain_values(said: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[
             yield from plain_values(said.get(side), (*path, side))
     else:
         problem = (
-            "expected a value, {if: key, then: …, else: …}, {either: [value, value]}, {distinct: key} or "
-            "{share: key, of: key, multiple: key}"
+            "expected a value, {if: key, then: …, else: …}, {either: [value, value]}, {distinct: key}, "
+            "{has: key, word: text} or {share: key, of: key, multiple: key}"
         )
         raise ValueError(path, problem)
 

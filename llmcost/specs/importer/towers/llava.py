@@ -185,6 +185,7 @@ FAMILIES: Families = {
     "llava_next_video": partial(_tiled, kind="llava_next_video", usual="clip_vision_model"),
     "llava_onevision": partial(_tiled, kind="llava_onevision", usual="siglip_vision_model"),
     "mistral3": _mistral3,
+    "mistral_large4": _mistral3,
     "paligemma": _paligemma,
     "video_llava": _video_llava,
     "vipllava": _vipllava,

@@ -127,4 +127,5 @@ FAMILIES: Families = {
     "qwen3_vl_moe": qwen3,
     "qwen3_5": partial(qwen3, kind="qwen3_5_vision"),
     "qwen3_5_moe": partial(qwen3, kind="qwen3_5_vision"),
+    "qwen4_exp": partial(qwen3, kind="qwen3_5_vision"),
 }
