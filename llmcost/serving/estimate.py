@@ -38,6 +38,7 @@ from llmcost.serving.encoding import check_inputs, encode
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.offloading import check_offload, offloaded
 from llmcost.serving.options import (
+    GATHER,
     CHUNK,
     COMPUTE_DTYPES,
     DEGREES,
@@ -372,6 +373,8 @@ def _check_all2all(
     known = () if engine is None else engine.collectives.get("experts", ())
     if engine is not None and known and options.all2all not in known:
         raise InputError(f"--all2all {options.all2all}: {engine.title} {engine.version} has {', '.join(known)}")
+    if options.all2all == GATHER:
+        return
     if hardware is not None and not load_library(options.all2all).runs_over(hardware):
         joined = hardware.interconnect_kind or "no link that a source tells"
         raise InputError(f"{asked} runs over NVLink, and GPUs of {hardware.title} have {joined}")

@@ -24,7 +24,8 @@ MOST_PUE = 100
 CHUNK, SMALL_CHUNK, LARGE_MEMORY = 8192, 2048, 70 * 2**30  # tokens, and bytes of memory from which it is the larger one
 MOST_SPECULATED = 15  # tokens: a block of the cache holds them and the next one
 # Options that change such a mix alone, of which those of pools say where prompts run apart from decode.
-ALL2ALL = ("deepep",)  # of hardware/collectives
+GATHER = "gather"  # all-gather of all tokens, reduce-scatter of what experts make of them
+ALL2ALL = ("deepep", GATHER)  # libraries of hardware/collectives, and that
 OF_POOLS = ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep", "decode_gpus", "layerwise")
 OF_A_MIX = ("prefix_hit", "range_ratio", "speculate", "accept", "draft", *OF_POOLS)
 MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests
@@ -418,7 +419,7 @@ class Options(NamedTuple):
     all2all: Annotated[
         Word,
         word(
-            "The library that sends tokens to experts on other GPUs and back, where --ep spreads them.",
+            "How tokens go to experts on other GPUs and back, where --ep spreads them: by DeepEP, or gather, all to all.",
             ALL2ALL,
             default="none in particular: once to each GPU",
         ),
