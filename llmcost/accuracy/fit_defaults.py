@@ -200,9 +200,7 @@ ENGINE_STAGES = (
         "llama.cpp",
     ),
     FitStage({"weight_only.compute": 0.7}, _later_llama_cpp("prefill", "Apple"), "llama.cpp"),
-    FitStage(
-        {"narrow.sm_bandwidth@RDNA": 6e9}, _later_llama_cpp("decode", "RDNA"), "llama.cpp"
-    ),
+    FitStage({"narrow.sm_bandwidth@RDNA": 6e9}, _later_llama_cpp("decode", "RDNA"), "llama.cpp"),
     FitStage({"weight_only.compute@RDNA": 0.4}, _later_llama_cpp("prefill", "RDNA"), "llama.cpp"),
     FitStage(
         {"gemm.memory": 0.8, "narrow.memory": 0.8, "attention.memory": 0.8, "gap.stream": 4e-6},

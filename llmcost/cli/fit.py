@@ -81,6 +81,7 @@ def fit(
     """
     from llmcost.cli.output import waiting
     from llmcost.report.fit import fit_table
+    from llmcost.report.tables import under
     from llmcost.search.fit import GPUS, Offer, best, precisions_of, ranked
     from llmcost.search.fit import fit as compute
     from llmcost.specs.catalog import load_hardware, names
@@ -117,7 +118,9 @@ def fit(
             return
         more = launching.launch_document(first) if form.json else {}
     shown = holding if hw or lists.keys() - {"gpus"} or counts != GPUS else ranked(best(found.offers))
-    title = f"{spec.title}: GPUs that hold it at batch {found.batch:,}, context {found.context:,}"
+    title = (
+        f"{spec.title}{under(options.engine)}: GPUs that hold it at batch {found.batch:,}, context {found.context:,}"
+    )
     form.show(
         lambda: found.to_dict() | more,
         lambda: (Offer._fields, found.offers),

@@ -38,10 +38,10 @@ from llmcost.serving.encoding import check_inputs, encode
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.offloading import check_offload, offloaded
 from llmcost.serving.options import (
-    GATHER,
     CHUNK,
     COMPUTE_DTYPES,
     DEGREES,
+    GATHER,
     LARGE_MEMORY,
     LAYOUT,
     MIXES,

@@ -419,7 +419,7 @@ class Options(NamedTuple):
     all2all: Annotated[
         Word,
         word(
-            "How tokens go to experts on other GPUs and back, where --ep spreads them: by DeepEP, or gather, all to all.",
+            "How tokens go to experts on other GPUs, where --ep spreads them: by DeepEP, or all to all GPUs (gather).",
             ALL2ALL,
             default="none in particular: once to each GPU",
         ),

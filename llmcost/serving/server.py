@@ -81,7 +81,9 @@ def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Effi
         efficiency = efficiency._replace(nearby=efficiency.nearby.of(model.name, w.weight_dtype, *sizes))
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
     model = model._replace(routing=routing_of(w.routing), seen=states_of(model, w))
-    return Server(model, size, chip, efficiency, layout, share, w.logits == "all", offload_of(model, chip, w), w.all2all == GATHER)
+    return Server(
+        model, size, chip, efficiency, layout, share, w.logits == "all", offload_of(model, chip, w), w.all2all == GATHER
+    )
 
 
 def speculation_of(hardware: HardwareSpec | None, w: Workload) -> Speculation:
