@@ -193,7 +193,9 @@ ENGINE_STAGES = (
         _later_llama_cpp("decode"),
         "llama.cpp",
     ),
-    FitStage({"narrow.of_int8": 0.2}, _later_llama_cpp("prefill"), "llama.cpp"),
+    FitStage(
+        {"narrow.of_int8": 0.2, "narrow.of_int8@Ada Lovelace GDDR": 0.2}, _later_llama_cpp("prefill"), "llama.cpp"
+    ),
     FitStage(
         {"narrow.sm_bandwidth@Apple": 8e9, "gap.graph@Apple": 8e-6, "attention.memory@Apple": 0.7},
         _later_llama_cpp("decode", "Apple"),
