@@ -177,6 +177,7 @@ def _fit_rate(
     """Print the cheapest set-ups that keep limits at a rate."""
     from llmcost.cli.output import waiting
     from llmcost.report.fit_rate import fit_rate_table
+    from llmcost.report.tables import under
     from llmcost.search.fit_rate import fit_rate
     from llmcost.search.rate_offers import RateOffer
 
@@ -186,7 +187,8 @@ def _fit_rate(
         found = fit_rate(*asked, apart=apart)
     drawn = f"{limited.lengths}'s lengths, on average " if limited.lengths else ""
     title = (
-        f"{spec.title}: GPUs for {found.rate:g} requests/s of {drawn}{found.prompt:,} tokens in, {found.output:,} out"
+        f"{spec.title}{under(options.engine)}: GPUs for {found.rate:g} requests/s of {drawn}{found.prompt:,} tokens in, "
+        f"{found.output:,} out"
     )
     form.show(
         found.to_dict,
