@@ -187,8 +187,8 @@ def _fit_rate(
         found = fit_rate(*asked, apart=apart)
     drawn = f"{limited.lengths}'s lengths, on average " if limited.lengths else ""
     title = (
-        f"{spec.title}{under(options.engine)}: GPUs for {found.rate:g} requests/s of {drawn}{found.prompt:,} tokens in, "
-        f"{found.output:,} out"
+        f"{spec.title}{under(options.engine)}: GPUs for {found.rate:g} requests/s of "
+        f"{drawn}{found.prompt:,} tokens in, {found.output:,} out"
     )
     form.show(
         found.to_dict,
