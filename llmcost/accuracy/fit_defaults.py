@@ -18,7 +18,7 @@ from statistics import fmean, median
 from typing import Any, NamedTuple
 
 from llmcost.accuracy.ask import gpu_of
-from llmcost.accuracy.cases import Case, class_of, file_of, load_cases
+from llmcost.accuracy.cases import Case, class_of, engine_of, file_of, load_cases
 from llmcost.accuracy.predict import answers
 from llmcost.machine.efficiency import FIGURES, family_of
 from llmcost.machine.reached import figures_of
@@ -62,7 +62,7 @@ def _runs(
 
 
 def _half(
-    source: str,
+    source: str | tuple[str, ...],
     engine: str,
     phase: str,
     *,
@@ -83,7 +83,7 @@ def _half(
         narrow, family = of["weights"] not in ("fp16", "bf16", "fp32"), family_of(gpu_of(of["gpu"]))
         return (
             case.source.name.startswith(source)
-            and case.engine == engine
+            and engine_of(case) == engine
             and of["phase"] == phase
             and (case.row - 1) // block % 2 == 0
             and not of["oom"]
@@ -108,17 +108,23 @@ def _mlc(engine: str, *families: str) -> Callable[[Case], bool]:
 
 
 def _llama_cpp(phase: str, *families: str, quantised: bool | None = None) -> Callable[[Case], bool]:
-    """Every other configuration that llama.cpp was run in, each of four rows."""
+    """Every other configuration that llama.cpp of May 2024 was run in, each of four rows."""
     return _half(
         "llama.cpp",
-        "llama.cpp",
+        "llama.cpp b2900",
         phase,
         quantised=quantised,
         families=families,
-        apart=("Apple", "RDNA"),
+        apart=("Apple",),
         block=4,
         single=phase == "prefill",  # several pass a prompt on in pieces, and wait after each batch of them
     )
+
+
+def _later_llama_cpp(phase: str, *families: str) -> Callable[[Case], bool]:
+    """Every other two rows of llama.cpp's builds since July 2024."""
+    sources = ("llama.cpp-builds", "llama.cpp-radeon", "mlx-m3-max")
+    return _half(sources, "llama.cpp", phase, families=families, apart=("Apple", "RDNA", "GCN"), block=2)
 
 
 STAGES = (
@@ -158,11 +164,11 @@ ENGINE_STAGES = (
         {"host.layer": 8e-4, "attention.memory": 0.06}, _half("qwen2.5", "transformers", "decode"), "transformers"
     ),
     FitStage({"host.step": 2e-3, "attention.memory": 0.3}, _half("qwen2.5", "vllm", "decode"), "vllm-0.6"),
-    FitStage({"gemm.memory": 0.8, "sm_bandwidth": 8e9}, _llama_cpp("decode", quantised=False), "llama.cpp"),
+    FitStage({"gemm.memory": 0.8, "sm_bandwidth": 8e9}, _llama_cpp("decode", quantised=False), "llama.cpp-b2900"),
     FitStage(
         {"narrow.memory": 0.7, "gap.stream": 2e-6, "attention.memory": 0.5},
         _llama_cpp("decode", quantised=True),
-        "llama.cpp",
+        "llama.cpp-b2900",
     ),
     FitStage(
         {
@@ -174,18 +180,30 @@ ENGINE_STAGES = (
             "attention.pair_bytes": 24,
         },
         _llama_cpp("prefill"),
-        "llama.cpp",
+        "llama.cpp-b2900",
     ),
     FitStage(
         {"narrow.sm_bandwidth@Apple": 7e9, "gap.stream@Apple": 4e-6, "attention.memory@Apple": 0.3},
         _llama_cpp("decode", "Apple"),
+        "llama.cpp-b2900",
+    ),
+    FitStage({"vector.compute": 0.7, "weight_only.compute": 0.6}, _llama_cpp("prefill", "Apple"), "llama.cpp-b2900"),
+    FitStage(
+        {"narrow.memory": 0.8, "narrow.sm_bandwidth": 1e10, "attention.memory": 0.8},
+        _later_llama_cpp("decode"),
         "llama.cpp",
     ),
-    FitStage({"vector.compute": 0.7, "weight_only.compute": 0.6}, _llama_cpp("prefill", "Apple"), "llama.cpp"),
-    FitStage({"weight_only.compute@RDNA": 0.4}, _llama_cpp("prefill", "RDNA"), "llama.cpp"),
     FitStage(
-        {"narrow.sm_bandwidth@RDNA": 6e9}, _half("llama.cpp", "llama.cpp", "decode", families=("RDNA",)), "llama.cpp"
+        {"narrow.of_int8": 0.2, "narrow.of_int8@Ada Lovelace GDDR": 0.2}, _later_llama_cpp("prefill"), "llama.cpp"
     ),
+    FitStage(
+        {"narrow.sm_bandwidth@Apple": 8e9, "gap.graph@Apple": 8e-6, "attention.memory@Apple": 0.7},
+        _later_llama_cpp("decode", "Apple"),
+        "llama.cpp",
+    ),
+    FitStage({"weight_only.compute": 0.7}, _later_llama_cpp("prefill", "Apple"), "llama.cpp"),
+    FitStage({"narrow.sm_bandwidth@RDNA": 6e9}, _later_llama_cpp("decode", "RDNA"), "llama.cpp"),
+    FitStage({"weight_only.compute@RDNA": 0.4}, _later_llama_cpp("prefill", "RDNA"), "llama.cpp"),
     FitStage(
         {"gemm.memory": 0.8, "narrow.memory": 0.8, "attention.memory": 0.8, "gap.stream": 4e-6},
         _half("mlx", "mlx", "decode", block=4),

@@ -66,7 +66,7 @@ def accuracy(
     form.show(
         board.to_dict,
         lambda: (list(rows[0]) if rows else [], [list(row.values()) for row in rows]),
-        lambda: accuracy_tables(board),
+        lambda: accuracy_tables(board, engine),
     )
     if any(not each.why for each in board.beating):
         raise typer.Exit(1)

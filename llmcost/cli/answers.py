@@ -320,6 +320,7 @@ def ops(
     """
     from llmcost.formulas.operators import OperatorRow, phase_operators
     from llmcost.report.ops import operator_table
+    from llmcost.report.tables import under
     from llmcost.serving.estimate import refuse_of_a_gpu
     from llmcost.specs.catalog import load_hardware
 
@@ -334,7 +335,7 @@ def ops(
         "FLOPs of every (query, key) pair, rates of those that a causal mask leaves; "
         "FLOPs, parameters and bytes are of one execution"
     )
-    title = f"{spec.title}, {phase}{where}: {counted}"
+    title = f"{spec.title}{under(options.engine)}, {phase}{where}: {counted}"
     form.show(
         found.to_dict,
         lambda: (OperatorRow._fields, found.operators),

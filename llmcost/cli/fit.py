@@ -81,6 +81,7 @@ def fit(
     """
     from llmcost.cli.output import waiting
     from llmcost.report.fit import fit_table
+    from llmcost.report.tables import under
     from llmcost.search.fit import GPUS, Offer, best, precisions_of, ranked
     from llmcost.search.fit import fit as compute
     from llmcost.specs.catalog import load_hardware, names
@@ -117,7 +118,9 @@ def fit(
             return
         more = launching.launch_document(first) if form.json else {}
     shown = holding if hw or lists.keys() - {"gpus"} or counts != GPUS else ranked(best(found.offers))
-    title = f"{spec.title}: GPUs that hold it at batch {found.batch:,}, context {found.context:,}"
+    title = (
+        f"{spec.title}{under(options.engine)}: GPUs that hold it at batch {found.batch:,}, context {found.context:,}"
+    )
     form.show(
         lambda: found.to_dict() | more,
         lambda: (Offer._fields, found.offers),
@@ -174,6 +177,7 @@ def _fit_rate(
     """Print the cheapest set-ups that keep limits at a rate."""
     from llmcost.cli.output import waiting
     from llmcost.report.fit_rate import fit_rate_table
+    from llmcost.report.tables import under
     from llmcost.search.fit_rate import fit_rate
     from llmcost.search.rate_offers import RateOffer
 
@@ -183,7 +187,8 @@ def _fit_rate(
         found = fit_rate(*asked, apart=apart)
     drawn = f"{limited.lengths}'s lengths, on average " if limited.lengths else ""
     title = (
-        f"{spec.title}: GPUs for {found.rate:g} requests/s of {drawn}{found.prompt:,} tokens in, {found.output:,} out"
+        f"{spec.title}{under(options.engine)}: GPUs for {found.rate:g} requests/s of "
+        f"{drawn}{found.prompt:,} tokens in, {found.output:,} out"
     )
     form.show(
         found.to_dict,

@@ -110,7 +110,7 @@ def _write(
     from llmcost.cli.output import show_tables, warnings_of, write, write_pieces
     from llmcost.ground.files import write_file
     from llmcost.report.sweep import csv_pieces, json_pieces, table_of
-    from llmcost.report.tables import to_markdown, to_text
+    from llmcost.report.tables import to_markdown, to_text, under
     from llmcost.search.sweep_rows import head_of
 
     blocks, unknown = rows(columns.values()), grid.model.unknown_keys
@@ -127,7 +127,8 @@ def _write(
         others = "--csv, --json, --parquet FILE, or fewer with --sort and --top"
         raise InputError(f"{number:,} rows are too many for a table: {others}")
     else:
-        tables = [table_of(f"{grid.model.title}: {number:,} combination{'s' * (number != 1)}", columns, blocks)]
+        title = f"{grid.model.title}{under(*(each.options.engine for each in grid.structures))}"
+        tables = [table_of(f"{title}: {number:,} combination{'s' * (number != 1)}", columns, blocks)]
         if file is None:
             show_tables(tables, markdown=form == ".md", unknown=unknown)
         else:

@@ -21,6 +21,7 @@ FAMILIES = {  # architecture -> family, where GPUs of one architecture are alike
     "CDNA 2": "CDNA 2",
     "CDNA 3": "CDNA 3",
     "CDNA 4": "CDNA 3",
+    "GCN 5.1": "GCN",
     **dict.fromkeys(("RDNA 3", "RDNA 3.5", "RDNA 4"), "RDNA"),
     **dict.fromkeys(("M1", "M2", "M3", "M4", "M5"), "Apple"),
     **dict.fromkeys(("Zen 4", "Zen 5"), "CPU"),

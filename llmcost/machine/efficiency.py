@@ -217,7 +217,7 @@ def from_figures(
     Those of an engine may have more: `weight_only.compute`, the share of the peak on weights that a product unpacks;
     `vector.compute`, the share of the vector units' peak, where the matrix units lack the type;
     `half_sums.compute`, the share of the rate of fp16 products added up in fp16, on NVIDIA's GPUs half of int8's;
-    `narrow.of_int8` and `gemm.of_int8`, shares of the int8 peak where CPUs compute products by that;
+    `narrow.of_int8` and `gemm.of_int8`, shares of the int8 peak where products are computed by that;
     `unpacked_above` and `attention.pair_bytes`, as a `Kernel` has them; `flop.joules`, the energy of a product's FLOP,
     of which a card's power pays for so many a second; `sm_bandwidth`, the bytes a second that one SM draws at most, and
     `narrow.sm_bandwidth` of weights that it unpacks; `host.step` and the like, the seconds of a `Host`, which may be of
@@ -307,11 +307,11 @@ def _under_an_engine(
         reached = drawn * hardware.sm_count.value / hardware.bandwidth.value
         kernel = kernel._replace(memory=minimum(kernel.memory, reached))
     of_int8, int8_peak = own("narrow.of_int8" if narrow else "gemm.of_int8"), hardware.peak.get("int8")
-    if peak and int8 and half_sums is not None:
+    if peak and int8_peak and of_int8 is not None:
+        kernel = kernel._replace(compute=of_int8 * int8_peak.value / peak.value)
+    elif peak and int8 and half_sums is not None:
         kernel = kernel._replace(compute=half_sums * int8.value / 2 / peak.value)
         kernel = kernel._replace(unpacked_above=own("unpacked_above")) if narrow else kernel
-    elif peak and int8_peak and of_int8 is not None:
-        kernel = kernel._replace(compute=of_int8 * int8_peak.value / peak.value)
     elif narrow and (share := own("weight_only.compute")) is not None:
         kernel = kernel._replace(compute=share)
     if peak and hardware.tdp and joules is not None and not hardware.is_cpu():

@@ -27,8 +27,15 @@ def experts_seconds(library: Library, op: ExpertTraffic, links: Links, node: Ker
     *small, rest = library.ways
     seconds = _way_seconds(rest, op, links, node, fabric)
     for way in reversed(small):
-        few, more = _way_seconds(way, op, links, node, fabric), more_than(op.rows, way.tokens)
-        seconds = None if few is None or seconds is None else more * seconds + (1 - more) * few
+        found = _way_seconds(way, op, links, node, fabric)
+        if found is None or seconds is None:
+            return None
+        taken: Number = 1
+        if way.tokens is not None:
+            taken = taken - more_than(op.rows, way.tokens)
+        if way.inside:
+            taken = taken * (1 - more_than(op.among(), op.near()))
+        seconds = taken * found + (1 - taken) * seconds
     return seconds
 
 

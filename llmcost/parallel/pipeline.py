@@ -29,7 +29,8 @@ class Server(NamedTuple):
 
     `filled`: sequences that the ranks which share experts have, on average, over those of the fullest rank. `every`:
     prompts have the logits of every position computed, not of their last alone. `offload`: what is in the host's
-    memory.
+    memory. `gathers`: each GPU gets all tokens, of whose experts it has some or not, and sums come back by
+    reduce-scatter.
     """
 
     model: ModelSpec
@@ -40,6 +41,7 @@ class Server(NamedTuple):
     filled: Number = 1
     every: bool = False
     offload: Offload | None = None
+    gathers: bool = False
 
     @property
     def pp(self) -> Number:
@@ -68,7 +70,7 @@ class Server(NamedTuple):
         """One GPU's share of a whole pass, with the collectives, all stages one after the other."""
         if self.layout.stage_is_one_gpu():
             return whole
-        everywhere = self.chip.links is not None and self.chip.links.over_pcie
+        everywhere = self.gathers or (self.chip.links is not None and self.chip.links.over_pcie)
         return Pass(
             *[
                 shard(operators, self.layout, self.size, filled=self.filled, everywhere=everywhere)

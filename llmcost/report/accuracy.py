@@ -12,7 +12,7 @@ from llmcost.accuracy.score import Check, Fits, Group
 from llmcost.accuracy.scoreboard import Scoreboard
 from llmcost.ground.units import significant
 from llmcost.machine.bands import FEWEST
-from llmcost.report.tables import Table
+from llmcost.report.tables import Table, under
 
 UNKNOWN = "–"
 FIGURES = ("figures", "predicted", "ratio", "median error", "90 % within", "beat limit")
@@ -26,11 +26,14 @@ _SHIPPED, _ERRORS = attrgetter("shipped"), attrgetter("errors")
 ROLES = "fitted: some of the figures had a part in a default. scored: none had."
 
 
-def accuracy_tables(board: Scoreboard) -> list[Table]:
-    """The tables of `llmcost accuracy`: errors by group, calls whether a model fits, what beats the limit or is off."""
+def accuracy_tables(board: Scoreboard, engine: str | None = None) -> list[Table]:
+    """The tables of `llmcost accuracy`: errors by group, calls whether a model fits, what beats the limit or is off.
+
+    `engine`: whose runs alone were asked for.
+    """
     sources = ("source", "engine class", "measured", "defaults")
     tables = [
-        _groups("By source", sources, "llll", board.by_source, (RATIO, ROLES, *CLASSES)),
+        _groups(f"By source{under(engine)}", sources, "llll", board.by_source, (RATIO, ROLES, *CLASSES)),
         _groups("By engine", ("class", "engine"), "ll", board.by_engine),
         _groups("By GPU, optimised engines, single kernels and training", ("GPU",), "l", board.by_gpu),
         _kinds(board.by_kind),

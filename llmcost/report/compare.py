@@ -7,7 +7,7 @@ from typing import Any
 
 from llmcost.report.charts import Bars, Panel
 from llmcost.report.figures import cell, draws
-from llmcost.report.tables import Table
+from llmcost.report.tables import Table, under
 from llmcost.search.compare import Entry
 
 COLUMNS = 4  # entries side by side; more stand below
@@ -67,7 +67,8 @@ def comparison_rows(entries: Sequence[Entry]) -> tuple[tuple[str, ...], list[lis
 
 def comparison_tables(entries: Sequence[Entry], priced: bool) -> list[Table]:
     """A column an entry, a few side by side."""
-    title = f"At {_workload(entries)}; tokens/s of the whole batch"
+    named = under(*(entry.estimate.workload.engine for entry in entries))
+    title = f"At {_workload(entries)}{named}; tokens/s of the whole batch"
     shown = {path: label for path, label in FIGURES.items() if priced or path not in PRICED}
     known = figures_of(entries[0])
     tables = []

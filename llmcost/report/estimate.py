@@ -12,7 +12,7 @@ from llmcost.report.estimate_counts import count_rows, memory_rows, offload_rows
 from llmcost.report.estimate_shown import BINDS, Shown, generates, per_second, rate, running, timed
 from llmcost.report.estimate_times import serving_table, speed_table
 from llmcost.report.figures import UNKNOWN, degrees_of, of_tdp
-from llmcost.report.tables import Alarm, Table
+from llmcost.report.tables import Alarm, Table, under
 from llmcost.search.prices import Cost
 from llmcost.serving.options import DEGREES, Workload
 from llmcost.serving.results import Estimate, Offloaded, Pool, leaves
@@ -47,14 +47,13 @@ def _title(model: ModelSpec, e: Estimate) -> str:
         dtypes = f"{w.dtype}, weights {w.weight_dtype}"
     elif model.generates and not w.dtype == w.weight_dtype == w.kv_dtype:
         dtypes = f"{w.dtype}, weights {w.weight_dtype}, KV cache {w.kv_dtype}"
-    under = "" if w.engine is None else f" under {w.engine}"
     load = f"batch {w.batch:,}, context {w.context:,}"
     if e.serving is not None:
         load = f"{_arrivals(w)}, {w.prompt:,} tokens in and {w.output:,} out"
     on = _gpus(w)
     if e.serving is not None and e.serving.pools is not None:
         on = f"{_pool(e.serving.pools.prefill)} for prompts, {_pool(e.serving.pools.decode)} for decode, "
-    return f"{model.title}{place}{under}: {dtypes}, {on}{load}"
+    return f"{model.title}{place}{under(w.engine)}: {dtypes}, {on}{load}"
 
 
 def _verdict(model: ModelSpec, e: Estimate, shown: Shown) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmcost.ground.units import counted, seconds, significant
 from llmcost.report.figures import UNKNOWN, of_tdp
-from llmcost.report.tables import Table
+from llmcost.report.tables import Table, under
 from llmcost.search.plan_serving import AXES, ServingPlan
 from llmcost.search.serving_layouts import ServingCandidate
 
@@ -22,8 +22,8 @@ BOUNDS = {
 def serving_tables(found: ServingPlan) -> list[Table]:
     """The best layouts, each with the requests in flight that it serves; what became of the others."""
     question, w = found.question, found.question.workload
-    place = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}, {w.weight_dtype} weights"
-    title = f"{place}: requests of {w.prompt:,} tokens in and {w.output:,} out"
+    place = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}{under(w.engine)}"
+    title = f"{place}, {w.weight_dtype} weights: requests of {w.prompt:,} tokens in and {w.output:,} out"
     priced, guessed = question.price is not None, any(each.speculate for each in found.best)
     apart = any(each.prefill_gpus for each in found.best)
     rows = [

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from llmcost.ground.units import counted, significant
 from llmcost.ground.units import seconds as in_words
 from llmcost.report.figures import of_tdp
-from llmcost.report.tables import Table
+from llmcost.report.tables import Table, under
 from llmcost.simulation.results import Bounds, Simulation
 from llmcost.simulation.scheduler import Served
 
@@ -38,14 +38,13 @@ def request_row(done: Served) -> tuple[float, ...]:
 
 def simulation_tables(model: str, hardware: str, s: Simulation, limits: Mapping[str, float]) -> list[Table]:
     """Percentiles of each time, and what the run was."""
-    engine = f" under {s.engine}" if s.engine else ""
     heads = ("", "mean", "p50", "p90", "p95", "p99")
     rows = []
     for each in s.rows():
         times = [each[name] for name in ("mean", "p50", "p90", "p95", "p99")]
         rows.append((NAMES[each["time"]], *("–" if time is None else in_words(time) for time in times)))
     on = f"{s.gpus} × {hardware}" if s.gpus > 1 else hardware
-    title = f"{model} on {on}{engine}: what requests see"
+    title = f"{model} on {on}{under(s.engine)}: what requests see"
     return [Table(title, heads, "lrrrrr", rows, tuple(_notes(s, limits)))]
 
 

@@ -24,6 +24,12 @@ _FORMULA = re.compile(r"[=+\-@\t\r](?!\d+(\.\d+)?( ?%)?$)")  # how text begins t
 _HTML = re.compile(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)")  # what begins a tag or an entity
 
 
+def under(*engines: str | None) -> str:
+    """The end of what a title says was asked about: the engines that it was asked for, if any."""
+    named = ", ".join(dict.fromkeys(each for each in engines if each))
+    return f" under {named}" if named else ""
+
+
 class Alarm(str):
     """The text of a cell that stands out where there are colours."""
 

@@ -42,6 +42,7 @@ from llmcost.serving.options import (
     CHUNK,
     COMPUTE_DTYPES,
     DEGREES,
+    GATHER,
     LARGE_MEMORY,
     LAYOUT,
     MIXES,
@@ -373,7 +374,7 @@ def check_all2all(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     known = () if engine is None else engine.collectives.get("experts", ())
     if engine is not None and known and options.all2all not in known:
         raise InputError(f"--all2all {options.all2all}: {engine.title} {engine.version} has {', '.join(known)}")
-    if hardware is not None:
+    if options.all2all != GATHER and hardware is not None:
         check_reach(load_library(options.all2all), hardware)
 
 
@@ -416,10 +417,11 @@ def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) 
         raise InputError(f"--engine {engine.name}: {engine.title} has no kernels for {weights} weights; it has {known}")
     chunk = None if options.batch_prompts else engine.default("chunk", hardware)
     fraction = options.free_memory_fraction
+    graphs = engine.launch == "graph" and options.offload is None  # no graph holds kernels of the GPU and the host
     return options._replace(
         chunk=options.chunk or chunk,
         max_num_seqs=options.max_num_seqs or engine.default("max_num_seqs", hardware),
-        cuda_graphs=engine.launch == "graph" if options.cuda_graphs is None else options.cuda_graphs,
+        cuda_graphs=graphs if options.cuda_graphs is None else options.cuda_graphs,
         kv_dtype=options.kv_dtype or engine.cache_of(weights),
         free_memory_fraction=engine.free_memory_fraction if fraction is None else fraction,
         reserve_output=options.reserve_output or engine.reserve_output,

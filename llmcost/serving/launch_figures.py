@@ -92,7 +92,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "activations": None if own == model.dtype else own,
         "kv_dtype": None if w.kv_dtype == (engine.cache_of(w.weight_dtype) or own) else w.kv_dtype,
         "quantised": w.weight_dtype if _is_quantised_by(command, w) and not _are_stored(model, w) else None,
-        "cuda_graphs": w.cuda_graphs,
+        "cuda_graphs": w.cuda_graphs or w.offload is not None,  # with a part on the host nobody asks for them
         "draft": None if not guessed else "model" if drafted else w.draft,
         "draft_model": name_on_a_hub(load_model(w.draft)) or w.draft if drafted else None,
         "speculate": w.speculate or None,

@@ -23,7 +23,8 @@ LEAST_RATE = 1e-6  # requests a second
 MOST_PUE = 100
 CHUNK, SMALL_CHUNK, LARGE_MEMORY = 8192, 2048, 70 * 2**30  # tokens, and bytes of memory from which it is the larger one
 MOST_SPECULATED = 15  # tokens: a block of the cache holds them and the next one
-ALL2ALL = ("alltoall", "deepep", "hybridep")  # of hardware/collectives
+GATHER = "gather"  # all-gather of all tokens, reduce-scatter of what experts make of them
+ALL2ALL = ("alltoall", "deepep", "hybridep", GATHER)  # libraries of hardware/collectives, and that
 # Options that change such a mix alone, of which those of pools say where prompts run apart from decode.
 OF_POOLS = ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep", "decode_gpus", "layerwise")
 OF_A_MIX = ("prefix_hit", "range_ratio", "speculate", "accept", "draft", *OF_POOLS)
@@ -87,7 +88,8 @@ def _check_pue(option: str, value: float) -> None:
 All2all: TypeAlias = Annotated[
     Word,
     word(
-        "The library that sends tokens to experts on other GPUs and back, where --ep spreads them.",
+        "How tokens go to experts on other GPUs and back, where --ep spreads them: by a library, or, in serving, "
+        "all to all GPUs (gather).",
         ALL2ALL,
         default="none in particular: once to each GPU",
     ),

@@ -16,7 +16,7 @@ from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server, filled, rank_share
 from llmcost.serving.encoding import states_of
 from llmcost.serving.offloading import host_side, offload_of
-from llmcost.serving.options import Workload
+from llmcost.serving.options import GATHER, Workload
 from llmcost.serving.speculation import WAYS, Speculation, accepted_tokens
 from llmcost.specs.catalog import load_engine, load_library, load_model
 from llmcost.specs.hardware import HardwareSpec, joined_by
@@ -50,7 +50,10 @@ def libraries_of(hardware: HardwareSpec | None, engine: EngineSpec | None, all2a
 
     Times of engines with kernel tables hold what switches add up.
     """
-    found = {} if all2all is None else {"experts": load_library(all2all)}
+    found = {}
+    if all2all not in (None, GATHER):
+        library = load_library(all2all)
+        found["experts"] = library if hardware is None else library.on(hardware)
     if engine is None or hardware is None or engine.kernels:
         return found
     from llmcost.specs.engine import OWN_COLLECTIVES  # an answer without an engine needs none
@@ -78,7 +81,9 @@ def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Effi
         efficiency = efficiency._replace(nearby=efficiency.nearby.of(model.name, w.weight_dtype, *sizes))
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
     model = model._replace(routing=routing_of(w.routing), seen=states_of(model, w))
-    return Server(model, size, chip, efficiency, layout, share, w.logits == "all", offload_of(model, chip, w))
+    return Server(
+        model, size, chip, efficiency, layout, share, w.logits == "all", offload_of(model, chip, w), w.all2all == GATHER
+    )
 
 
 def speculation_of(hardware: HardwareSpec | None, w: Workload) -> Speculation:

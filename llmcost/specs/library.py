@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from llmcost.specs.hardware import SOURCES, HardwareSpec
 from llmcost.specs.reader import Document
-from llmcost.specs.schema import SIZE, TEXT, Schema, choice, number, record, several, validate
+from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, number, record, several, validate
 
 EXCHANGES = ("experts", "all_reduce")
 
@@ -32,6 +32,8 @@ SCHEMA = record(
                 optional={
                     **dict.fromkeys(("tokens", "gpus", "bytes"), _sourced(SIZE)),
                     "copies": _sourced(choice("expert", "gpu")),
+                    "links": _sourced(several(TEXT)),
+                    "inside": _sourced(FLAG),
                     "start": _sourced(number(0, 1)),
                     "fabric": _sourced(_SHARE),
                 },
@@ -47,7 +49,8 @@ class Way(NamedTuple):
 
     `start`: seconds of an empty one; None: as of other exchanges. Of experts, `tokens`: of a GPU, at most, `copies`:
     a token goes to each of its experts by itself, or once to each GPU that has one. Of an all-reduce, `gpus` and
-    `bytes`: at least.
+    `bytes`: at least. `links`: patterns of the kinds of links that the figures are of; none: of all that the library
+    runs over. `inside`: they are of GPUs that share a node.
     """
 
     node: float
@@ -57,6 +60,8 @@ class Way(NamedTuple):
     copies: str = "gpu"
     gpus: float = 2
     bytes: float = 0
+    links: tuple[str, ...] = ()
+    inside: bool = False
 
 
 class Library(NamedTuple):
@@ -78,7 +83,15 @@ class Library(NamedTuple):
 
     def runs_over(self, hardware: HardwareSpec) -> bool:
         """Whether GPUs of this kind are joined by links that it runs over."""
-        return any(fnmatchcase(hardware.interconnect_kind, each) for each in self.links)
+        return _among(self.links, hardware)
+
+    def on(self, hardware: HardwareSpec) -> Library:
+        """The same with the ways that hold on GPUs of this kind."""
+        return self._replace(ways=tuple(way for way in self.ways if not way.links or _among(way.links, hardware)))
+
+
+def _among(links: tuple[str, ...], hardware: HardwareSpec) -> bool:
+    return any(fnmatchcase(hardware.interconnect_kind, each) for each in links)
 
 
 def library_from(document: Document) -> Library:
@@ -88,7 +101,8 @@ def library_from(document: Document) -> Library:
     def taken(entry: dict[str, Any], *path: str | int) -> Any:
         if entry["source"] not in fields["sources"]:
             raise document.error((*path, "source"), f"{entry['source']!r} is not one of this file's sources")
-        return entry["value"]
+        value = entry["value"]
+        return tuple(value) if isinstance(value, list) else value
 
     ways = tuple(
         Way(**{name: taken(entry, "ways", at, name) for name, entry in way.items()})

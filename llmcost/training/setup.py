@@ -22,6 +22,7 @@ from llmcost.model.training_kernels import MODULES
 from llmcost.parallel.layout import ZERO, Layout
 from llmcost.parallel.stages import check_stages, dealt_out, in_words
 from llmcost.serving.estimate import DEFAULT_CONTEXT, check_positions, default_dtype
+from llmcost.serving.options import GATHER
 from llmcost.specs.catalog import load_library
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import automatic
@@ -164,6 +165,8 @@ def efficiency_of(
     reached = training_efficiency(hardware, options.profile, recipe, gpus, engine, asked=named)
     if options.all2all is None:
         return reached
+    if options.all2all == GATHER:
+        raise InputError(f"--all2all {GATHER}: no engine that trains sends tokens so here; leave it out, or: alltoall")
     library = load_library(options.all2all)
     check_reach(library, hardware)
     return reached._replace(libraries={"experts": library})

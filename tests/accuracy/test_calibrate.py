@@ -203,7 +203,8 @@ def test_an_engine_without_kernels_of_its_own_is_fitted_by_shares_of_peak_and_ba
         table += f"| llama 8B Q4_K - Medium | {test} | {speed}.0{number} ± 1.00 |\n"
     path = tmp_path / "bench.md"
     path.write_text(table, "utf-8")
-    found = ask("calibrate", path, "--model", "llama3.1-8b", "--hw", "4090")
+    of = ("--model", "llama3.1-8b", "--hw", "4090", "--engine", "llama.cpp-b2900")
+    found = ask("calibrate", path, *of)
     shares = {each["name"]: each["value"] for each in found["fitted"]}
     assert {"share.compute", "share.memory"} <= shares.keys()
     assert shares["share.compute"] < 0.8

@@ -32,13 +32,27 @@ def traffic(gpus, Bx, rows=128):
 
 def deepep_seconds(*of, **more):
     kernels = (DEFAULT.kernels[level] for level in ("node", "fabric"))
-    return experts_seconds(load_library("deepep"), traffic(*of, **more), H800, *kernels)
+    return experts_seconds(load_library("deepep").on(load_hardware("h800")), traffic(*of, **more), H800, *kernels)
+
+
+def h100_seconds(*of, **more):
+    kernels = (DEFAULT.kernels[level] for level in ("node", "fabric"))
+    links = Links(450e9, 50e9)
+    return experts_seconds(load_library("deepep").on(load_hardware("h100")), traffic(*of, **more), links, *kernels)
 
 
 def test_deepeps_low_latency_kernels_take_what_was_measured():
     errors = [abs(deepep_seconds(gpus, Bx) / us * 1e6 - 1) for gpus, Bx, us in MEASURED]
     assert fmean(errors) < 0.03
     assert max(errors) < 0.11
+
+
+def test_inside_a_node_of_h100s_nobody_waits_for_a_network():
+    """Eight copies of 7,168 bytes, 7 of 8 to other GPUs, at 0.54 of 450 GB/s; more tokens once to 5.3 GPUs each."""
+    assert h100_seconds(8, 1, rows=1) == pytest.approx(1.1e-5 + 7168 * 7 / (0.54 * 450e9))
+    sent = traffic(8, 1, rows=4096).wire_bytes()[0]
+    assert h100_seconds(8, 1, rows=4096) == pytest.approx(3.2e-5 + sent / (0.6 * 450e9))
+    assert h100_seconds(16, 1, rows=1) > 3.8e-5  # over the network, as on H800s
 
 
 def test_more_tokens_than_buffers_have_room_for_go_once_to_each_gpu_that_has_an_expert():
@@ -66,7 +80,18 @@ def test_few_gpus_small_arrays_and_other_nodes_are_left_to_rings():
 
 def test_the_option_takes_the_libraries_that_ship_for_experts():
     shipped = [name for name in names("hardware/collectives") if load_library(name).exchange == "experts"]
-    assert list(ALL2ALL) == shipped
+    assert list(ALL2ALL) == [*shipped, "gather"]
+
+
+def test_gathered_tokens_go_to_all_gpus():
+    """128 tokens of 7,168 bytes to 7 others, where DeepSeek-V3's 8 experts of 256 are on 5.3 of 8 GPUs."""
+    model, gpu = load_model("deepseek-v3"), load_hardware("h200")
+    of = Options(dp=8, ep=8, batch=8 * 128, context=4096, dtype="fp8")
+    once, gathered = (estimate(model, gpu, of._replace(all2all=how)).decode for how in (None, "gather"))
+    assert gathered.expected.seconds_per_step > once.expected.seconds_per_step
+    assert gathered.limit == once.limit
+    assert traffic(8, 1)._replace(everywhere=True).wire_bytes()[0] == 128 * 7168 * 7
+    assert traffic(8, 1).wire_bytes()[0] == pytest.approx(128 * 7168 * 7 * 0.665, rel=0.01)  # 5.3 of 8
 
 
 def test_deepep_adds_to_a_step_what_it_takes_more_than_the_fewest_bytes_need():
