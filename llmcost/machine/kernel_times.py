@@ -62,6 +62,8 @@ class EngineKernels(NamedTuple):
     on weights in mxfp4 take the kernels of that name, by the numbers for that format or for int4, not Triton's.
     padded: experts on weights in fp8 with scales of blocks run through an array in which each one's rows begin at a
     multiple of so many; 0: they do not. padded_tp: on so many tensor-parallel GPUs at most. few: 1 on so few, else 0.
+    usual: experts that are spread over GPUs take the kernel of their format that most rows of the tables are of, and
+    not the fastest one. spread: 1 where they are, else 0.
     block: bytes/s at which one block of threads reads the cache, where a sequence's keys are not divided among several;
     0: they are.
     """
@@ -81,11 +83,14 @@ class EngineKernels(NamedTuple):
     padded: float = 0
     padded_tp: float = inf
     few: Number = 1
+    usual: bool = False
+    spread: Number = 0
     block: float = 0
 
-    def on(self, tp: Number) -> EngineKernels:
-        """The same on so many tensor-parallel GPUs."""
-        return self._replace(few=1 - more_than(tp, self.padded_tp)) if self.padded else self
+    def on(self, tp: Number, ep: Number) -> EngineKernels:
+        """The same on so many tensor-parallel GPUs, with experts spread over so many."""
+        here = self._replace(spread=more_than(ep, 1)) if self.usual else self
+        return here._replace(few=1 - more_than(tp, self.padded_tp)) if self.padded else here
 
     def together(self, operators: Sequence[Operator], seconds: Sequence[Number]) -> list[Number]:
         """Seconds of one execution of each operator of a pass, where not each is a kernel that runs by itself.
@@ -214,13 +219,20 @@ class EngineKernels(NamedTuple):
     def _fastest_experts(
         self, names: Sequence[str], sizes: tuple[Number, Number, Number, Number, Number, Number], padded: float = 0
     ) -> Number | None:
-        times = [
-            expert_product_seconds(fit.numbers, f, *sizes, WIDTHS[name], padded=padded)
-            for name in names
-            if (f := self._figures(WIDTHS[name].compute)) is not None
-            for fit in self.own.kernels_of("experts", name, MARLIN if self.marlin and name == MXFP4 else "")
-        ]
-        return least(times) if times else None
+        times, usual = [], []
+        for name in names:
+            f = self._figures(WIDTHS[name].compute)
+            fits = self.own.kernels_of("experts", name, MARLIN if self.marlin and name == MXFP4 else "")
+            for fit in fits if f is not None else ():
+                times.append(expert_product_seconds(fit.numbers, f, *sizes, WIDTHS[name], padded=padded))
+                if fit is self.own.find("experts", name):
+                    usual.append(times[-1])
+        if not times:
+            return None
+        fastest = least(times)
+        if not present(self.spread) or not usual or len(usual) == len(times):
+            return fastest
+        return fastest + self.spread * (least(usual) - fastest)
 
     def _attention(self, form: str, op: Attention, ends: tuple[str, ...]) -> tuple[Fitted, Figures] | None:
         """The numbers of attention and the figures of the type that its queries are in."""
