@@ -63,7 +63,8 @@ class EngineKernels(NamedTuple):
     padded: experts on weights in fp8 with scales of blocks run through an array in which each one's rows begin at a
     multiple of so many; 0: they do not. padded_tp: on so many tensor-parallel GPUs at most. few: 1 on so few, else 0.
     usual: experts that are spread over GPUs take the kernel of their format that most rows of the tables are of, and
-    not the fastest one. spread: 1 where they are, else 0.
+    not the fastest one. spread: 1 where they are, else 0. quantised: the kernels before products in fp8 and nvfp4 write
+    their outputs in that type already; scales of blocks are left to a kernel of their own.
     block: bytes/s at which one block of threads reads the cache, where a sequence's keys are not divided among several;
     0: they are.
     """
@@ -85,6 +86,7 @@ class EngineKernels(NamedTuple):
     few: Number = 1
     usual: bool = False
     spread: Number = 0
+    quantised: bool = False
     block: float = 0
 
     def on(self, tp: Number, ep: Number) -> EngineKernels:
@@ -196,7 +198,9 @@ class EngineKernels(NamedTuple):
         for name in ("bf16",) if plain else product_formats(self.compute, self.weights.partition("+")[0]):
             fit, f = self.own.find("product", name), self._figures(WIDTHS[name].compute)
             if fit is not None and f is not None and not fit.by_host():
-                return product_seconds(fit.numbers, f, op.b * op.s, op.n, op.k, WIDTHS[name])
+                ready = self.quantised and name != BLOCKS
+                numbers = fit.numbers._replace(quantise_memory=0) if ready else fit.numbers
+                return product_seconds(numbers, f, op.b * op.s, op.n, op.k, WIDTHS[name])
         return None
 
     def _expert_product(self, op: GroupedGemm) -> Number | None:
