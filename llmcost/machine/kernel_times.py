@@ -11,7 +11,7 @@ from itertools import pairwise
 from math import inf
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, largest, least, maximum, minimum, more_than, present, sum_of
+from llmcost.ground.algebra import Number, is_one, largest, least, maximum, minimum, more_than, present, sum_of
 from llmcost.ground.constants import Constant
 from llmcost.ground.units import BITS
 from llmcost.machine.chip import links_of
@@ -62,8 +62,8 @@ class EngineKernels(NamedTuple):
     on weights in mxfp4 take the kernels of that name, by the numbers for that format or for int4, not Triton's.
     padded: experts on weights in fp8 with scales of blocks run through an array in which each one's rows begin at a
     multiple of so many; 0: they do not. padded_tp: on so many tensor-parallel GPUs at most. few: 1 on so few, else 0.
-    usual: experts that are spread over GPUs take the kernel of their format that most rows of the tables are of, and
-    not the fastest one. spread: 1 where they are, else 0. quantised: the kernels before products in fp8 and nvfp4 write
+    usual: in decode, experts that are spread over data-parallel ranks take the kernel of their format that most rows of
+    the tables are of, and not the fastest one. spread: 1 where they are, else 0. quantised: the kernels before products in fp8 and nvfp4 write
     their outputs in that type already; scales of blocks are left to a kernel of their own.
     block: bytes/s at which one block of threads reads the cache, where a sequence's keys are not divided among several;
     0: they are.
@@ -90,8 +90,8 @@ class EngineKernels(NamedTuple):
     block: float = 0
 
     def on(self, tp: Number, ep: Number) -> EngineKernels:
-        """The same on so many tensor-parallel GPUs, with experts spread over so many."""
-        here = self._replace(spread=more_than(ep, 1)) if self.usual else self
+        """The same on so many tensor-parallel GPUs, with experts spread over so many: of several ranks if more."""
+        here = self._replace(spread=more_than(ep, tp)) if self.usual else self
         return here._replace(few=1 - more_than(tp, self.padded_tp)) if self.padded else here
 
     def together(self, operators: Sequence[Operator], seconds: Sequence[Number]) -> list[Number]:
@@ -211,18 +211,20 @@ class EngineKernels(NamedTuple):
         if op.facts.expert != "routed":
             return None
         rows, hidden = op.b * op.s * op.active, op.n if op.facts.last else op.k
+        spread = self.spread if is_one(op.s) else 0  # of prompts the faster kernel is nearer to what runs take
         sizes = (op.b * op.s, rows, op.groups, op.n, op.k, hidden)
         names = product_formats(self.compute, self.weights.rpartition("+")[2])
         if names[0] in EIGHT_BITS:
             names = EIGHT_BITS
-        found = self._fastest_experts(names, sizes)
+        found = self._fastest_experts(names, sizes, spread)
         if found is None or not self.padded or self.weights.rpartition("+")[2] != BLOCKS:
             return found
-        return found + self.few * (self._fastest_experts((BLOCKS,), sizes, self.padded) - found)
+        return found + self.few * (self._fastest_experts((BLOCKS,), sizes, padded=self.padded) - found)
 
     def _fastest_experts(
-        self, names: Sequence[str], sizes: tuple[Number, Number, Number, Number, Number, Number], padded: float = 0
+        self, names: Sequence[str], sizes: tuple[Number, ...], spread: Number = 0, *, padded: float = 0
     ) -> Number | None:
+        """By the fastest of the kernels; by the usual one of a format where experts are spread (1, or 0: not)."""
         times, usual = [], []
         for name in names:
             f = self._figures(WIDTHS[name].compute)
@@ -234,9 +236,9 @@ class EngineKernels(NamedTuple):
         if not times:
             return None
         fastest = least(times)
-        if not present(self.spread) or not usual or len(usual) == len(times):
+        if not present(spread) or not usual or len(usual) == len(times):
             return fastest
-        return fastest + self.spread * (least(usual) - fastest)
+        return fastest + spread * (least(usual) - fastest)
 
     def _attention(self, form: str, op: Attention, ends: tuple[str, ...]) -> tuple[Fitted, Figures] | None:
         """The numbers of attention and the figures of the type that its queries are in."""
