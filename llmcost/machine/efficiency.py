@@ -117,8 +117,8 @@ class OwnKernels(Protocol):
     def within(self, op: Collective) -> Number:
         """1 where the time of a collective holds, inside a node, else 0; of layouts side by side an array."""
 
-    def on(self, tp: Number) -> "OwnKernels":
-        """The same on so many tensor-parallel GPUs."""
+    def on(self, tp: Number, ep: Number) -> "OwnKernels":
+        """The same on so many tensor-parallel GPUs, with experts spread over so many."""
 
 
 class Efficiency(NamedTuple):

@@ -52,6 +52,9 @@ NCCL = "nccl"  # the folder of collectives that engines share
 LARGEST_OWN = 8 << 20  # bytes that engines' own all-reduce takes at most; NCCL takes more
 
 
+ExpertSizes = tuple[Number, Number, Number, Number, Number, Number]  # tokens, their rows, groups, n, k, hidden
+
+
 class EngineKernels(NamedTuple):
     """The kernels of an engine on a GPU, and what its layers compute in, keep weights in and cache.
 
@@ -63,8 +66,8 @@ class EngineKernels(NamedTuple):
     padded: experts on weights in fp8 with scales of blocks run through an array in which each one's rows begin at a
     multiple of so many; 0: they do not. padded_tp: on so many tensor-parallel GPUs at most. few: 1 on so few, else 0.
     usual: in decode, experts that are spread over data-parallel ranks take the kernel of their format that most rows of
-    the tables are of, and not the fastest one. spread: 1 where they are, else 0. quantised: the kernels before products in fp8 and nvfp4 write
-    their outputs in that type already; scales of blocks are left to a kernel of their own.
+    the tables are of, and not the fastest one. spread: 1 where they are, else 0. quantised: the kernels before products
+    in fp8 and nvfp4 write their outputs in that type already; scales of blocks are left to a kernel of their own.
     block: bytes/s at which one block of threads reads the cache, where a sequence's keys are not divided among several;
     0: they are.
     """
@@ -213,26 +216,34 @@ class EngineKernels(NamedTuple):
         rows, hidden = op.b * op.s * op.active, op.n if op.facts.last else op.k
         spread = self.spread if is_one(op.s) else 0  # of prompts the faster kernel is nearer to what runs take
         sizes = (op.b * op.s, rows, op.groups, op.n, op.k, hidden)
+        even = op.facts.routing.corrected
         names = product_formats(self.compute, self.weights.rpartition("+")[2])
         if names[0] in EIGHT_BITS:
             names = EIGHT_BITS
-        found = self._fastest_experts(names, sizes, spread)
+        found = self._fastest_experts(names, sizes, spread, even=even)
         if found is None or not self.padded or self.weights.rpartition("+")[2] != BLOCKS:
             return found
         return found + self.few * (self._fastest_experts((BLOCKS,), sizes, padded=self.padded) - found)
 
     def _fastest_experts(
-        self, names: Sequence[str], sizes: tuple[Number, ...], spread: Number = 0, *, padded: float = 0
+        self,
+        names: Sequence[str],
+        sizes: ExpertSizes,
+        spread: Number = 0,
+        *,
+        padded: float = 0,
+        even: bool = False,
     ) -> Number | None:
         """By the fastest of the kernels; by the usual one of a format where experts are spread (1, or 0: not)."""
         times, usual = [], []
         for name in names:
-            f = self._figures(WIDTHS[name].compute)
-            fits = self.own.kernels_of("experts", name, MARLIN if self.marlin and name == MXFP4 else "")
-            for fit in fits if f is not None else ():
-                times.append(expert_product_seconds(fit.numbers, f, *sizes, WIDTHS[name], padded=padded))
-                if fit is self.own.find("experts", name):
-                    usual.append(times[-1])
+            if (f := self._figures(WIDTHS[name].compute)) is None:
+                continue
+            for fit in self.own.kernels_of("experts", name, MARLIN if self.marlin and name == MXFP4 else ""):
+                x = fit.numbers
+                time = expert_product_seconds(x, f, *sizes, WIDTHS[name], padded=padded, corrected=even)
+                times.append(time)
+                usual += [time] if fit is self.own.find("experts", name) else []
         if not times:
             return None
         fastest = least(times)
