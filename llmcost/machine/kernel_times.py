@@ -39,6 +39,7 @@ WIDEST = 32  # query heads of a KV head that most kernels take together at most
 BLOCKS = "fp8-block128"
 EIGHT_BITS = ("fp8", BLOCKS)  # checkpoints call both fp8, and engines take the kernel that is faster
 MXFP4, MARLIN = "mxfp4-weights", "marlin"
+NVFP4 = "nvfp4"
 _LAYERS = "LLMServingSim, profiler/perf: layers of Llama-3.1-8B in vLLM 0.19 on RTX PRO 6000 and RTX 4090"
 START = Constant(2.2e-6, f"norms and rotary embeddings of few tokens take 1.9 to 2.8 µs: {_LAYERS}", "seconds")
 IN_L2 = Constant(2.4, f"times the bandwidth: norms of 2,048 tokens move 69 MB in 16 and 28 µs: {_LAYERS}")
@@ -67,7 +68,7 @@ class EngineKernels(NamedTuple):
     multiple of so many; 0: they do not. padded_tp: on so many tensor-parallel GPUs at most. few: 1 on so few, else 0.
     usual: in decode, experts that are spread over data-parallel ranks take the kernel of their format that most rows of
     the tables are of, and not the fastest one. spread: 1 where they are, else 0. quantised: the kernels before products
-    in fp8 and nvfp4 write their outputs in that type already; scales of blocks are left to a kernel of their own.
+    in nvfp4 write their outputs in that type already.
     block: bytes/s at which one block of threads reads the cache, where a sequence's keys are not divided among several;
     0: they are.
     """
@@ -201,7 +202,7 @@ class EngineKernels(NamedTuple):
         for name in ("bf16",) if plain else product_formats(self.compute, self.weights.partition("+")[0]):
             fit, f = self.own.find("product", name), self._figures(WIDTHS[name].compute)
             if fit is not None and f is not None and not fit.by_host():
-                ready = self.quantised and name != BLOCKS
+                ready = self.quantised and name == NVFP4
                 numbers = fit.numbers._replace(quantise_memory=0) if ready else fit.numbers
                 return product_seconds(numbers, f, op.b * op.s, op.n, op.k, WIDTHS[name])
         return None

@@ -91,7 +91,7 @@ def test_experts_that_data_parallel_ranks_share_take_the_usual_kernel_in_decode(
     assert prompts.seconds(down(False)) == known.seconds(down(False))
 
 
-def test_kernels_before_a_product_quantise_for_it_but_not_in_blocks():
+def test_kernels_before_a_product_quantise_for_it_in_nvfp4_alone():
     b200 = load_hardware("b200")
     f = figures_of(b200, "fp4")
     for weights, compute in (("nvfp4", "fp4"), ("fp8-block128", "fp8")):
