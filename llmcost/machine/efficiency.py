@@ -117,8 +117,8 @@ class OwnKernels(Protocol):
     def within(self, op: Collective) -> Number:
         """1 where the time of a collective holds, inside a node, else 0; of layouts side by side an array."""
 
-    def on(self, tp: Number) -> "OwnKernels":
-        """The same on so many tensor-parallel GPUs."""
+    def on(self, tp: Number, ep: Number) -> "OwnKernels":
+        """The same on so many tensor-parallel GPUs, with experts spread over so many."""
 
 
 class Efficiency(NamedTuple):
@@ -169,7 +169,7 @@ OF_ENGINES = (  # figures that engines may have besides those that the defaults 
     *("weight_only.compute", "vector.compute", "half_sums.compute", "unpacked_above", "attention.pair_bytes"),
     *("flop.joules", "sm_bandwidth", "narrow.sm_bandwidth", "narrow.of_int8", "gemm.of_int8"),
     *("collective.wait", "experts.select", "attention.joined", "attention.block", "norm.joined"),
-    *("experts.marlin", "experts.padded", "experts.padded_tp"),
+    *("experts.marlin", "experts.padded", "experts.padded_tp", "experts.usual", "quantise.joined"),
     *("room.first", "room.least", "room.steps", "room.again", "room.most"),
     *(*SLOWER, *SHARES, *(f"host.{name}" for name in Host._fields)),
 )

@@ -11,7 +11,18 @@ from itertools import pairwise
 from math import inf
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, largest, least, maximum, minimum, more_than, number_behind, present, sum_of
+from llmcost.ground.algebra import (
+    Number,
+    is_one,
+    largest,
+    least,
+    maximum,
+    minimum,
+    more_than,
+    number_behind,
+    present,
+    sum_of,
+)
 from llmcost.ground.constants import Constant
 from llmcost.ground.units import BITS
 from llmcost.machine.chip import links_of
@@ -39,6 +50,7 @@ WIDEST = 32  # query heads of a KV head that most kernels take together at most
 BLOCKS = "fp8-block128"
 EIGHT_BITS = ("fp8", BLOCKS)  # checkpoints call both fp8, and engines take the kernel that is faster
 MXFP4, MARLIN = "mxfp4-weights", "marlin"
+NVFP4 = "nvfp4"
 _LAYERS = "LLMServingSim, profiler/perf: layers of Llama-3.1-8B in vLLM 0.19 on RTX PRO 6000 and RTX 4090"
 START = Constant(2.2e-6, f"norms and rotary embeddings of few tokens take 1.9 to 2.8 µs: {_LAYERS}", "seconds")
 IN_L2 = Constant(2.4, f"times the bandwidth: norms of 2,048 tokens move 69 MB in 16 and 28 µs: {_LAYERS}")
@@ -52,6 +64,9 @@ NCCL = "nccl"  # the folder of collectives that engines share
 LARGEST_OWN = 8 << 20  # bytes that engines' own all-reduce takes at most; NCCL takes more
 
 
+ExpertSizes = tuple[Number, Number, Number, Number, Number, Number]  # tokens, their rows, groups, n, k, hidden
+
+
 class EngineKernels(NamedTuple):
     """The kernels of an engine on a GPU, and what its layers compute in, keep weights in and cache.
 
@@ -62,6 +77,9 @@ class EngineKernels(NamedTuple):
     on weights in mxfp4 take the kernels of that name, by the numbers for that format or for int4, not Triton's.
     padded: experts on weights in fp8 with scales of blocks run through an array in which each one's rows begin at a
     multiple of so many; 0: they do not. padded_tp: on so many tensor-parallel GPUs at most. few: 1 on so few, else 0.
+    usual: in decode, experts that are spread over data-parallel ranks take the kernel of their format that most rows of
+    the tables are of, and not the fastest one. spread: 1 where they are, else 0. quantised: the kernels before products
+    in nvfp4 write their outputs in that type already.
     block: bytes/s at which one block of threads reads the cache, where a sequence's keys are not divided among several;
     0: they are.
     """
@@ -81,11 +99,15 @@ class EngineKernels(NamedTuple):
     padded: float = 0
     padded_tp: float = inf
     few: Number = 1
+    usual: bool = False
+    spread: Number = 0
+    quantised: bool = False
     block: float = 0
 
-    def on(self, tp: Number) -> EngineKernels:
-        """The same on so many tensor-parallel GPUs."""
-        return self._replace(few=1 - more_than(tp, self.padded_tp)) if self.padded else self
+    def on(self, tp: Number, ep: Number) -> EngineKernels:
+        """The same on so many tensor-parallel GPUs, with experts spread over so many: of several ranks if more."""
+        here = self._replace(spread=more_than(ep, tp)) if self.usual else self
+        return here._replace(few=1 - more_than(tp, self.padded_tp)) if self.padded else here
 
     def together(self, operators: Sequence[Operator], seconds: Sequence[Number]) -> list[Number]:
         """Seconds of one execution of each operator of a pass, where not each is a kernel that runs by itself.
@@ -191,7 +213,9 @@ class EngineKernels(NamedTuple):
         for name in ("bf16",) if plain else product_formats(self.compute, self.weights.partition("+")[0]):
             fit, f = self.own.find("product", name), self._figures(WIDTHS[name].compute)
             if fit is not None and f is not None and not fit.by_host():
-                return product_seconds(fit.numbers, f, op.b * op.s, op.n, op.k, WIDTHS[name])
+                ready = self.quantised and name == NVFP4
+                numbers = fit.numbers._replace(quantise_memory=0) if ready else fit.numbers
+                return product_seconds(numbers, f, op.b * op.s, op.n, op.k, WIDTHS[name])
         return None
 
     def _expert_product(self, op: GroupedGemm) -> Number | None:
@@ -202,25 +226,42 @@ class EngineKernels(NamedTuple):
         if op.facts.expert != "routed":
             return None
         rows, hidden = op.b * op.s * op.active, op.n if op.facts.last else op.k
+        spread = self.spread if is_one(op.s) else 0  # of prompts the faster kernel is nearer to what runs take
         sizes = (op.b * op.s, rows, op.groups, op.n, op.k, hidden)
+        even = op.facts.routing.corrected
         names = product_formats(self.compute, self.weights.rpartition("+")[2])
         if names[0] in EIGHT_BITS:
             names = EIGHT_BITS
-        found = self._fastest_experts(names, sizes)
+        found = self._fastest_experts(names, sizes, spread, even=even)
         if found is None or not self.padded or self.weights.rpartition("+")[2] != BLOCKS:
             return found
-        return found + self.few * (self._fastest_experts((BLOCKS,), sizes, self.padded) - found)
+        return found + self.few * (self._fastest_experts((BLOCKS,), sizes, padded=self.padded) - found)
 
     def _fastest_experts(
-        self, names: Sequence[str], sizes: tuple[Number, Number, Number, Number, Number, Number], padded: float = 0
+        self,
+        names: Sequence[str],
+        sizes: ExpertSizes,
+        spread: Number = 0,
+        *,
+        padded: float = 0,
+        even: bool = False,
     ) -> Number | None:
-        times = [
-            expert_product_seconds(fit.numbers, f, *sizes, WIDTHS[name], padded=padded)
-            for name in names
-            if (f := self._figures(WIDTHS[name].compute)) is not None
-            for fit in self.own.kernels_of("experts", name, MARLIN if self.marlin and name == MXFP4 else "")
-        ]
-        return least(times) if times else None
+        """By the fastest of the kernels; by the usual one of a format where experts are spread (1, or 0: not)."""
+        times, usual = [], []
+        for name in names:
+            if (f := self._figures(WIDTHS[name].compute)) is None:
+                continue
+            for fit in self.own.kernels_of("experts", name, MARLIN if self.marlin and name == MXFP4 else ""):
+                x = fit.numbers
+                time = expert_product_seconds(x, f, *sizes, WIDTHS[name], padded=padded, corrected=even)
+                times.append(time)
+                usual += [time] if fit is self.own.find("experts", name) else []
+        if not times:
+            return None
+        fastest = least(times)
+        if not present(spread) or not usual or len(usual) == len(times):
+            return fastest
+        return fastest + spread * (least(usual) - fastest)
 
     def _attention(self, form: str, op: Attention, ends: tuple[str, ...]) -> tuple[Fitted, Figures] | None:
         """The numbers of attention and the figures of the type that its queries are in."""

@@ -81,7 +81,8 @@ def under_engine(
             joined=of("attention.joined") == 1, block=of("attention.block"), normed=of("norm.joined") == 1
         )
         own = own._replace(marlin=of("experts.marlin") == 1, padded=of("experts.padded"))
-        own = own._replace(padded_tp=engine.figures.get("experts.padded_tp", inf))
+        own = own._replace(padded_tp=engine.figures.get("experts.padded_tp", inf), usual=of("experts.usual") == 1)
+        own = own._replace(quantised=of("quantise.joined") == 1)
     found = found._replace(basis=f"{engine.title} {engine.version}", own=own, mixed=engine.mixed)
     if not engine.nearby:
         return found

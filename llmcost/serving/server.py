@@ -75,7 +75,7 @@ def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Effi
         model = model.without_formats()
     layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
     if efficiency.own is not None:
-        efficiency = efficiency._replace(own=efficiency.own.on(w.tp))
+        efficiency = efficiency._replace(own=efficiency.own.on(w.tp, w.ep))
     if efficiency.nearby is not None:
         sizes = (w.prompt, w.output, w.tp, w.pp, w.dp, w.ep, w.speculate or 0)
         efficiency = efficiency._replace(nearby=efficiency.nearby.of(model.name, w.weight_dtype, *sizes))

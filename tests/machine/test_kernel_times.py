@@ -70,7 +70,55 @@ def test_of_several_kernels_for_experts_the_fastest_is_taken():
     assert len(fits) == 2  # CUTLASS and that of low latency, and not the one without gates
     f, width = figures_of(b200, "fp4"), WIDTHS["nvfp4"]
     sizes = (16, 16 * 8, 256, 7168, 2048, 7168)
-    assert known.seconds(down) == min(kernels.expert_product_seconds(fit.numbers, f, *sizes, width) for fit in fits)
+    each = [kernels.expert_product_seconds(fit.numbers, f, *sizes, width, corrected=True) for fit in fits]
+    assert known.seconds(down) == min(each)
+
+
+def test_experts_that_data_parallel_ranks_share_take_the_usual_kernel_in_decode():
+    b200 = load_hardware("b200")
+    known = engine_kernels("trtllm", b200, "fp4", "nvfp4", "bf16")._replace(usual=True)
+
+    def down(decode):
+        ops = ops_of("deepseek-r1", 16, 1000, decode=decode)
+        return next(op for op in ops if isinstance(op, GroupedGemm) and op.facts.expert == "routed" and op.facts.last)
+
+    usual = known.own.find("experts", "nvfp4")
+    f, sizes = figures_of(b200, "fp4"), (16, 16 * 8, 256, 7168, 2048, 7168)
+    slower = kernels.expert_product_seconds(usual.numbers, f, *sizes, WIDTHS["nvfp4"], corrected=True)
+    fastest, prompts = known.on(8, 8), known.on(1, 8)
+    assert known.on(1, 8).seconds(down(True)) == pytest.approx(slower, rel=1e-12)
+    assert fastest.seconds(down(True)) == known.seconds(down(True)) < slower
+    assert prompts.seconds(down(False)) == known.seconds(down(False))
+
+
+def test_kernels_before_a_product_quantise_for_it_in_nvfp4_alone():
+    b200 = load_hardware("b200")
+    f = figures_of(b200, "fp4")
+    for weights, compute in (("nvfp4", "fp4"), ("fp8-block128", "fp8")):
+        known = engine_kernels("trtllm", b200, compute, weights, "bf16")
+        product = next(op for op in ops_of("qwen3-32b", 16, 1000, decode=True) if op.name == "o_proj")
+        numbers = known.own.find("product", weights).numbers
+        alone = known._replace(quantised=True).seconds(product)
+        quantising = kernels.quantise_seconds(numbers, f, 16, product.k, WIDTHS[weights])
+        less = quantising if weights == "nvfp4" else 0
+        assert known.seconds(product) - alone == pytest.approx(less, rel=1e-9)
+        assert quantising > 1e-6  # a kernel's launch
+
+
+def test_routers_with_a_correction_bias_leave_fewer_experts_without_a_token():
+    h100, sizes = figures_of(H100, "bf16"), (16, 16 * 8, 256, 7168, 2048, 7168)
+    numbers = engine_kernels("vllm", H100, "bf16", "bf16", "bf16").own.find("experts", "bf16").numbers
+    assert numbers.spread < kernels.CORRECTED.value
+    plain, even = (
+        kernels.expert_product_seconds(numbers, h100, *sizes, WIDTHS["bf16"], corrected=corrected)
+        for corrected in (False, True)
+    )
+    assert plain < even
+    routing = {
+        model: next(op for op in ops_of(model, 1, 8, decode=True) if op.name == "experts_down_proj").facts.routing
+        for model in ("deepseek-v3", "minimax-m2.5", "gpt-oss-120b", "qwen3-30b-a3b")
+    }
+    assert [each.corrected for each in routing.values()] == [True, True, False, False]
 
 
 def test_latent_attention_has_kernels_of_its_own():

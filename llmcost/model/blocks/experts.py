@@ -134,6 +134,8 @@ class Experts(NamedTuple):
         routing = build.routing
         if present(self.n_group):
             routing = routing._replace(n_group=self.n_group, topk_group=self.topk_group)
+        if self.correction_bias:
+            routing = routing._replace(corrected=True)
         if routing is not UNIFORM:
             facts = facts.routed_by(routing)
         yield build.grouped(name, "mlp", h, up, E, k, facts.up, bias=self.expert_bias)

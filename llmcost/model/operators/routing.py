@@ -32,7 +32,9 @@ class Routing(NamedTuple):
 
     `exponent`: of a power law. `n_group`, `topk_group`: a token's experts come from the best `topk_group` of `n_group`
     groups of experts (DeepSeek-V3, arXiv 2412.19437, section 2.1.2); 0: from all. `spread`: sets of GPUs that the
-    experts are spread over; an operator of one set has its share of experts and of a token's choices.
+    experts are spread over; an operator of one set has its share of experts and of a token's choices. `corrected`: a
+    bias is added to the scores where experts are chosen, which training moves so that all get as many tokens (section
+    2.1.2 too).
     """
 
     law: str = "uniform"
@@ -40,6 +42,7 @@ class Routing(NamedTuple):
     n_group: Number = 0
     topk_group: Number = 0
     spread: Number = 1
+    corrected: bool = False
 
     def touched(self, experts: Number, chosen: Number, tokens: Number) -> Number:
         """Experts of one set that tokens are expected to use; `experts`, `chosen`: those of the set."""
