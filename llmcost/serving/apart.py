@@ -13,7 +13,8 @@ prompts    run alone, or several in a step where a chunk has room for them. A re
            Sakasegawa's approximation of 1977), whose service is of all that wait together.
 between    a request waits for its keys and values, and for the next step of its rank.
 
-In a closed loop the first N prompts come at once, and wait for half of the others'; afterwards they come one by one.
+In a closed loop the first N prompts come at once, and wait for half of the others'; afterwards they come one after the
+other, as they were computed, but for the steps by which their outputs differ.
 """
 
 from __future__ import annotations
@@ -31,9 +32,6 @@ from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight
 from llmcost.serving.batching import (
-    REQUESTS_A_SLOT,
-    SATURATED,
-    SPREAD,
     Tokens,
     cached_tokens,
     held,
@@ -47,6 +45,7 @@ from llmcost.serving.batching import (
 from llmcost.serving.options import OF_POOLS, Options, Workload
 from llmcost.serving.results import Memory, Pool, Pools, Serving, ServingRates, ServingTimes
 from llmcost.serving.speculation import Speculation
+from llmcost.serving.turns import REQUESTS_A_SLOT, SATURATED, spread_of
 
 ROUNDS = 10  # in which a loop's requests settle on their places
 
@@ -170,24 +169,29 @@ class Prompts(NamedTuple):
         """The share of a full pool's work that so many prompts a second are."""
         return minimum(1, per_s / self.per_s())
 
-    def seconds(self, per_s: Number, others: Number = None, arriving: Number = None) -> Number:
-        """Seconds from a prompt's arrival to its end, where so many come a second at random times.
+    def seconds(self, per_s: Number, arriving: Number = None, others: Number = 0, window: Number = 0) -> Number:
+        """Seconds from a prompt's arrival to its end, where so many are computed a second.
 
-        `others`: requests of a loop for each of its replicas. They come back as they came, but for the `SPREAD` of
-        their lengths, so that no longer queue grows than the deviation of those that fall into it.
-        `arriving`: requests a second, if they come at a rate. Of more than are computed ever more wait: a queue without
-        end, which is left out.
+        `arriving`: requests a second, if they come at a rate, at random times. Of more than are computed ever more
+        wait: a queue without end, which is left out.
+        `others`: requests of a loop for each of its replicas. Those whose prompts ran one after the other come back
+        one after the other, spread over `window` seconds more, by which the lengths of their output differ; so the
+        pool is as busy as in that time. A request finds all but itself before it.
         """
-        of_one = per_s / self.ranks
+        of_one, looping = per_s / self.ranks, arriving is None
         left = maximum(SATURATED, 1 - of_one * self.more)
         at_once = minimum(maximum(1, self.most), maximum(1, of_one * (self.alone - self.more) / left))
         step = self.alone + (at_once - 1) * self.more
-        busy = minimum(1, of_one * step / at_once)
+        busy, of_full = minimum(1, of_one * step / at_once), self.busy(per_s)
+        if looping:
+            found, prompts = others / (others + 1), (others + 1) * self.each
+            dense = prompts / (prompts + window)
+            busy, of_full = found * maximum(busy, dense), found * maximum(of_full, dense)
         waits = busy ** ((2 * (self.ranks + 1)) ** 0.5 - 1) / self.ranks
-        queue = waits * step / 2 / maximum(SATURATED, 1 - self.busy(per_s))
-        if arriving is not None:
+        queue = waits * step / 2 / maximum(SATURATED, 1 - of_full)
+        if not looping:
             queue = queue * minimum(1, maximum(0, self.per_s() / arriving - 1) / SATURATED)  # 1, or 0 beyond per_s
-        return step + (queue if others is None else minimum(queue, self.each * (SPREAD.value * others) ** 0.5))
+        return step + queue
 
 
 def prompt_pool(server: Server, w: Workload, replicas: Number = 1) -> Prompts | None:
@@ -258,10 +262,11 @@ class Apart(NamedTuple):
     def first_token_seconds(self, per_s: Number, step: Number) -> Number:
         """TTFT where so many requests a second are answered, and decode has steps of so many seconds."""
         w = self.decoding.w
-        others, burst = None, 0
+        others, burst = 0, 0
         if w.rate is None:
             others, burst = maximum(0, w.concurrency / self.prompts.ranks - 1), self.burst_seconds()
-        before = self.decoding.server.request_seconds() + self.prompts.seconds(per_s, others, w.rate)
+        window = spread_of(w) * steps_of_decode(w, self.decoding.guess) * step
+        before = self.decoding.server.request_seconds() + self.prompts.seconds(per_s, w.rate, others, window)
         return burst + before + self.sent_seconds + step / 2
 
     def in_a_loop(self, most: Number) -> Number:
