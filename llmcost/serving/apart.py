@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import pi
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, ceil_div, divide, is_one, least, maximum, minimum, name_of_least, named
@@ -48,6 +49,9 @@ from llmcost.serving.speculation import Speculation
 from llmcost.serving.turns import REQUESTS_A_SLOT, SATURATED, spread_of
 
 ROUNDS = 10  # in which a loop's requests settle on their places
+BRIDGE = (
+    2 * pi
+) ** 0.5 / 4  # a Brownian bridge's mean height over its lowest point: of N random arrivals, a queue / √N
 
 
 class OfPool(NamedTuple):
@@ -148,6 +152,17 @@ def sending(
     return seconds
 
 
+class Loop(NamedTuple):
+    """Requests of a closed loop for each replica that runs prompts.
+
+    others: beside the one that is looked at. decoding: seconds that each decodes. window: by which those differ.
+    """
+
+    others: Number
+    decoding: Number
+    window: Number
+
+
 class Prompts(NamedTuple):
     """The pool that runs prompts, in seconds of a replica.
 
@@ -169,27 +184,29 @@ class Prompts(NamedTuple):
         """The share of a full pool's work that so many prompts a second are."""
         return minimum(1, per_s / self.per_s())
 
-    def seconds(self, per_s: Number, arriving: Number = None, others: Number = 0, window: Number = 0) -> Number:
+    def seconds(self, per_s: Number, arriving: Number = None, loop: Loop | None = None) -> Number:
         """Seconds from a prompt's arrival to its end, where so many are computed a second.
 
         `arriving`: requests a second, if they come at a rate, at random times. Of more than are computed ever more
         wait: a queue without end, which is left out.
-        `others`: requests of a loop for each of its replicas. Those whose prompts ran one after the other come back
-        one after the other, spread over `window` seconds more, by which the lengths of their output differ; so the
-        pool is as busy as in that time. A request finds all but itself before it.
+        `loop`: where requests come when others end. Those whose prompts ran one after the other come back one after the
+        other, spread by the lengths of their output too, so that the pool is as busy as in that time; no longer queue
+        grows than one of random arrivals in it, beside those that decode has no work for.
         """
-        of_one, looping = per_s / self.ranks, arriving is None
+        of_one = per_s / self.ranks
         left = maximum(SATURATED, 1 - of_one * self.more)
         at_once = minimum(maximum(1, self.most), maximum(1, of_one * (self.alone - self.more) / left))
         step = self.alone + (at_once - 1) * self.more
         busy, of_full = minimum(1, of_one * step / at_once), self.busy(per_s)
-        if looping:
-            found, prompts = others / (others + 1), (others + 1) * self.each
-            dense = prompts / (prompts + window)
+        if loop is not None:
+            requests, prompts = loop.others + 1, (loop.others + 1) * self.each
+            found, dense = loop.others / requests, prompts / (prompts + loop.window)
             busy, of_full = found * maximum(busy, dense), found * maximum(of_full, dense)
         waits = busy ** ((2 * (self.ranks + 1)) ** 0.5 - 1) / self.ranks
         queue = waits * step / 2 / maximum(SATURATED, 1 - of_full)
-        if not looping:
+        if loop is not None:
+            queue = minimum(queue, maximum(0, prompts - loop.decoding) + BRIDGE * self.each * loop.others**0.5)
+        if arriving is not None:
             queue = queue * minimum(1, maximum(0, self.per_s() / arriving - 1) / SATURATED)  # 1, or 0 beyond per_s
         return step + queue
 
@@ -262,11 +279,12 @@ class Apart(NamedTuple):
     def first_token_seconds(self, per_s: Number, step: Number) -> Number:
         """TTFT where so many requests a second are answered, and decode has steps of so many seconds."""
         w = self.decoding.w
-        others, burst = 0, 0
+        loop, burst = None, 0
         if w.rate is None:
             others, burst = maximum(0, w.concurrency / self.prompts.ranks - 1), self.burst_seconds()
-        window = spread_of(w) * steps_of_decode(w, self.decoding.guess) * step
-        before = self.decoding.server.request_seconds() + self.prompts.seconds(per_s, w.rate, others, window)
+            decoding = steps_of_decode(w, self.decoding.guess) * step
+            loop = Loop(others, decoding, spread_of(w) * decoding)
+        before = self.decoding.server.request_seconds() + self.prompts.seconds(per_s, w.rate, loop)
         return burst + before + self.sent_seconds + step / 2
 
     def in_a_loop(self, most: Number) -> Number:
@@ -349,7 +367,7 @@ def _running(apart: Apart, bounds: dict[str, Number], at_most: list[Number]) -> 
     most = least([*bounds.values(), *at_most[:1]])
     for name, per_s in (("rate", w.rate), ("prefill", apart.prompts.per_s())):
         if per_s is not None:
-            bounds[name] = in_system(divide(per_s, decoding.ranks), decoding.seconds, most)
+            bounds[name] = in_system(divide(per_s, decoding.ranks), lambda n: decoding.seconds(maximum(1, n)), most)
     if w.concurrency is not None:
         bounds["concurrency"] = apart.in_a_loop(most) if w.rate is None else at_most[0]
     return bounds

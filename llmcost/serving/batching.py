@@ -407,7 +407,7 @@ class Mix(NamedTuple):
         `alone`: seconds of a step of decode.
         """
         server, w, tokens, of = self.server, self.w, begins.tokens, begins.of
-        mixed, loop = server.efficiency.mixed, w.rate is None and w.requests is None
+        mixed, loop = server.efficiency.mixed, w.rate is None and w.concurrency is not None
         computed = w.prompt - tokens.cached
         prompt_tokens = tokens.begin * (computed + self.lost.again if present(self.lost.again) else computed)
         has_room = None if w.chunk is None else w.chunk - (tokens.new * tokens.decoding if mixed else 0)
@@ -552,7 +552,7 @@ def in_system(per_s: Number, seconds: Callable[[Number], Number], most: Number) 
             return None
         slope = (beside - here) / (running * NEWTON_WIDTH)
         left = maximum(per_s * (here - slope * running), most * SATURATED)
-        running = minimum(most, maximum(1, left / maximum(SATURATED, 1 - per_s * slope)))
+        running = minimum(most, maximum(SATURATED, left / maximum(SATURATED, 1 - per_s * slope)))
     settled = seconds(running)
     return None if settled is None else per_s * settled
 

@@ -2,7 +2,7 @@
 
 at a rate     Requests come at random times: a queue with one server and equal services (M/D/1).
 in a loop     A request comes when another one has ended. The first ones come all at once. Later those that began
-              together end within some steps, by which their lengths differ, times the root of how often they have begun.
+              together end within some steps: by which their lengths differ, times the root of how often they began.
               Where prompts run beside decode (`Joining`), those that end in one step begin together again. Before they
               can start, the engine's host takes some time; in it more end, as fast as decode alone goes, and those wait
               for each other whose prompts take longer than that.
@@ -54,11 +54,13 @@ def behind_at_random(others: Number, busy: Number, each: Number) -> Number:
 class Joining(NamedTuple):
     """Prompts of a loop that join a step of decode; `others` are in flight, up to `most` prompts run in a step.
 
-    `windows`: steps within which those that began together end, of each round of the loop; 0 where all come at once.
+    `first`: the share of requests that come all at once. `windows`: steps within which those that began together end,
+    of each later round of the loop.
     """
 
     others: Number
     most: Number
+    first: Number
     windows: list[Number]
 
     @classmethod
@@ -66,29 +68,35 @@ class Joining(NamedTuple):
         """The loop of so many requests, of so many `steps` each. Groups of `most` are a step apart at least."""
         rounds = range(1, int(REQUESTS_A_SLOT.value))
         windows = [maximum(running / most, spread_of(w) * steps * place**0.5) for place in rounds]
-        return cls(maximum(0, running - 1), most, [0, *windows])
+        return cls(maximum(0, running - 1), most, 1 / requests_a_slot(w), windows)
 
-    def together(self) -> list[Number]:
-        """Prompts in a step with the mean one, by the round."""
-        return [minimum(self.most, 1 + self.others / maximum(1, window)) for window in self.windows]
+    def mean(self, first: Number, later: list[Number]) -> Number:
+        """The mean over rounds of what the first has, and each later one."""
+        return self.first * first + (1 - self.first) * sum_of(later) / len(later)
+
+    def together(self) -> tuple[Number, list[Number]]:
+        """Prompts in a step with the mean one, in the first round and in each later one."""
+        later = [minimum(self.most, 1 + self.others / maximum(1, window)) for window in self.windows]
+        return minimum(self.most, 1 + self.others), later
 
     def of_a_step(self) -> Number:
         """Prompts of a step that has any: as many steps have some as the rounds have in all."""
-        return len(self.windows) / sum_of([1 / each for each in self.together()])
+        first, later = self.together()
+        return 1 / self.mean(1 / first, [1 / each for each in later])
 
     def of_mine(self) -> Number:
         """Prompts of the step that a prompt is in."""
-        return sum_of(self.together()) / len(self.windows)
+        return self.mean(*self.together())
 
     def queue_seconds(self, host: Number, step: Number, each: Number) -> Number:
         """Mean seconds behind others: `host` before a request can start, a `step` of decode, `each` prompt's share."""
-        waits = [maximum(0, self.others + 1 - self.most) / 2 * each]  # of those that come all at once
-        for window in self.windows[1:]:
+        later = []
+        for window in self.windows:
             seconds = window * step
             gathered = self.others * minimum(1, host / seconds)
             longer = maximum(0, each - seconds / maximum(1, self.others))
-            waits.append(maximum(0, gathered + 1 - self.most) / 2 * longer)
-        return sum_of(waits) / len(waits)
+            later.append(maximum(0, gathered + 1 - self.most) / 2 * longer)
+        return self.mean(maximum(0, self.others + 1 - self.most) / 2 * each, later)
 
 
 def half_a_step(busy: Number, longer: Number, shorter: Number, mean: Number) -> Number:
