@@ -8,8 +8,8 @@ from llmcost.ground.units import counted, significant
 from llmcost.ground.units import seconds as in_words
 from llmcost.report.figures import of_tdp
 from llmcost.report.tables import Table, under
+from llmcost.simulation.policy import Served
 from llmcost.simulation.results import Bounds, Simulation
-from llmcost.simulation.scheduler import Served
 
 REQUEST_COLUMNS = (
     *("input_tokens", "output_tokens", "arrival_s", "scheduled_s", "first_token_s", "last_token_s"),

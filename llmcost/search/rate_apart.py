@@ -53,7 +53,8 @@ class Steady(NamedTuple):
 def fewest_apart(asked: Asked, prompt_gpus: Sequence[int]) -> RateOffer:
     """The offer with the fewest GPUs, replicas for prompts having one of `prompt_gpus` numbers of them.
 
-    Raises InputError where none keeps the limits.
+    Each number is simulated that the steady state does not need more GPUs for than the best one has had, in the order
+    of that. Raises InputError where none keeps the limits.
     """
     guesses, refused = [], []
     for gpus in prompt_gpus:
@@ -61,10 +62,21 @@ def fewest_apart(asked: Asked, prompt_gpus: Sequence[int]) -> RateOffer:
             guesses.append(_steady(asked, gpus))
         except InputError as refusal:
             refused.append(refusal)
-    if not guesses:
+    best: RateOffer | None = None
+    for guess in sorted(guesses, key=lambda each: each.gpus):
+        if best is not None and guess.gpus > best.gpus:
+            break
+        trial = Trial(asked, guess)
+        try:
+            found = trial.offer(trial.shrunk(trial.grown()))
+        except InputError as refusal:
+            refused.append(refusal)
+            continue
+        if best is None or found.gpus < best.gpus:
+            best = found
+    if best is None:
         raise refused[0]
-    trial = Trial(asked, min(guesses, key=lambda each: each.gpus))
-    return trial.offer(trial.shrunk(trial.grown()))
+    return best
 
 
 class Trial:

@@ -13,7 +13,8 @@ prompts    run alone, or several in a step where a chunk has room for them. A re
            Sakasegawa's approximation of 1977), whose service is of all that wait together.
 between    a request waits for its keys and values, and for the next step of its rank.
 
-In a closed loop the first N prompts come at once, and wait for half of the others'; afterwards they come one by one.
+In a closed loop the first N prompts come at once, and wait for half of the others'; afterwards they come one after the
+other, as they were computed, but for the steps by which their outputs differ.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import pi
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, ceil_div, divide, is_one, least, maximum, minimum, name_of_least, named
@@ -31,9 +33,6 @@ from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight
 from llmcost.serving.batching import (
-    REQUESTS_A_SLOT,
-    SATURATED,
-    SPREAD,
     Tokens,
     cached_tokens,
     held,
@@ -47,8 +46,12 @@ from llmcost.serving.batching import (
 from llmcost.serving.options import OF_POOLS, Options, Workload
 from llmcost.serving.results import Memory, Pool, Pools, Serving, ServingRates, ServingTimes
 from llmcost.serving.speculation import Speculation
+from llmcost.serving.turns import REQUESTS_A_SLOT, SATURATED, spread_of
 
 ROUNDS = 10  # in which a loop's requests settle on their places
+BRIDGE = (
+    2 * pi
+) ** 0.5 / 4  # a Brownian bridge's mean height over its lowest point: of N random arrivals, a queue / √N
 
 
 class OfPool(NamedTuple):
@@ -149,6 +152,17 @@ def sending(
     return seconds
 
 
+class Loop(NamedTuple):
+    """Requests of a closed loop for each replica that runs prompts.
+
+    others: beside the one that is looked at. decoding: seconds that each decodes. window: by which those differ.
+    """
+
+    others: Number
+    decoding: Number
+    window: Number
+
+
 class Prompts(NamedTuple):
     """The pool that runs prompts, in seconds of a replica.
 
@@ -170,24 +184,31 @@ class Prompts(NamedTuple):
         """The share of a full pool's work that so many prompts a second are."""
         return minimum(1, per_s / self.per_s())
 
-    def seconds(self, per_s: Number, others: Number = None, arriving: Number = None) -> Number:
-        """Seconds from a prompt's arrival to its end, where so many come a second at random times.
+    def seconds(self, per_s: Number, arriving: Number = None, loop: Loop | None = None) -> Number:
+        """Seconds from a prompt's arrival to its end, where so many are computed a second.
 
-        `others`: requests of a loop for each of its replicas. They come back as they came, but for the `SPREAD` of
-        their lengths, so that no longer queue grows than the deviation of those that fall into it.
-        `arriving`: requests a second, if they come at a rate. Of more than are computed ever more wait: a queue without
-        end, which is left out.
+        `arriving`: requests a second, if they come at a rate, at random times. Of more than are computed ever more
+        wait: a queue without end, which is left out.
+        `loop`: where requests come when others end. Those whose prompts ran one after the other come back one after the
+        other, spread by the lengths of their output too, so that the pool is as busy as in that time; no longer queue
+        grows than one of random arrivals in it, beside those that decode has no work for.
         """
         of_one = per_s / self.ranks
         left = maximum(SATURATED, 1 - of_one * self.more)
         at_once = minimum(maximum(1, self.most), maximum(1, of_one * (self.alone - self.more) / left))
         step = self.alone + (at_once - 1) * self.more
-        busy = minimum(1, of_one * step / at_once)
+        busy, of_full = minimum(1, of_one * step / at_once), self.busy(per_s)
+        if loop is not None:
+            requests, prompts = loop.others + 1, (loop.others + 1) * self.each
+            found, dense = loop.others / requests, prompts / (prompts + loop.window)
+            busy, of_full = found * maximum(busy, dense), found * maximum(of_full, dense)
         waits = busy ** ((2 * (self.ranks + 1)) ** 0.5 - 1) / self.ranks
-        queue = waits * step / 2 / maximum(SATURATED, 1 - self.busy(per_s))
+        queue = waits * step / 2 / maximum(SATURATED, 1 - of_full)
+        if loop is not None:
+            queue = minimum(queue, maximum(0, prompts - loop.decoding) + BRIDGE * self.each * loop.others**0.5)
         if arriving is not None:
             queue = queue * minimum(1, maximum(0, self.per_s() / arriving - 1) / SATURATED)  # 1, or 0 beyond per_s
-        return step + (queue if others is None else minimum(queue, self.each * (SPREAD.value * others) ** 0.5))
+        return step + queue
 
 
 def prompt_pool(server: Server, w: Workload, replicas: Number = 1) -> Prompts | None:
@@ -258,10 +279,12 @@ class Apart(NamedTuple):
     def first_token_seconds(self, per_s: Number, step: Number) -> Number:
         """TTFT where so many requests a second are answered, and decode has steps of so many seconds."""
         w = self.decoding.w
-        others, burst = None, 0
+        loop, burst = None, 0
         if w.rate is None:
             others, burst = maximum(0, w.concurrency / self.prompts.ranks - 1), self.burst_seconds()
-        before = self.decoding.server.request_seconds() + self.prompts.seconds(per_s, others, w.rate)
+            decoding = steps_of_decode(w, self.decoding.guess) * step
+            loop = Loop(others, decoding, spread_of(w) * decoding)
+        before = self.decoding.server.request_seconds() + self.prompts.seconds(per_s, w.rate, loop)
         return burst + before + self.sent_seconds + step / 2
 
     def in_a_loop(self, most: Number) -> Number:
@@ -344,7 +367,7 @@ def _running(apart: Apart, bounds: dict[str, Number], at_most: list[Number]) -> 
     most = least([*bounds.values(), *at_most[:1]])
     for name, per_s in (("rate", w.rate), ("prefill", apart.prompts.per_s())):
         if per_s is not None:
-            bounds[name] = in_system(divide(per_s, decoding.ranks), decoding.seconds, most)
+            bounds[name] = in_system(divide(per_s, decoding.ranks), lambda n: decoding.seconds(maximum(1, n)), most)
     if w.concurrency is not None:
         bounds["concurrency"] = apart.in_a_loop(most) if w.rate is None else at_most[0]
     return bounds

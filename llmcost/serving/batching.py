@@ -61,7 +61,6 @@ from llmcost.ground.algebra import (
     name_of_least,
     named,
     present,
-    sum_of,
 )
 from llmcost.ground.constants import Constant
 from llmcost.ground.errors import InputError
@@ -75,14 +74,17 @@ from llmcost.serving.caches import PAGE, Allocation, allocation
 from llmcost.serving.options import Workload
 from llmcost.serving.results import Memory, Serving, ServingRates, ServingTimes
 from llmcost.serving.speculation import Speculation
-
-NEWTON_STEPS, NEWTON_WIDTH = 6, 1 / 16  # of Little's law; the slope is taken over a sixteenth of the number
-SATURATED = 1e-9  # least denominator of a step of Newton's: there requests arrive faster than any number is answered
-REQUESTS_A_SLOT = Constant(
-    10, "InferenceMAX's benchmarks ask for ten times as many requests as are in flight (--num-prompts)", "requests"
+from llmcost.serving.turns import (
+    SATURATED,
+    Joining,
+    behind_at_random,
+    behind_ready,
+    half_a_step,
+    ready_with,
+    share_of_queue,
 )
-SPREAD = Constant(0.2, "of a length: the same benchmarks draw lengths from 80 to 100 % (--random-range-ratio 0.8)")
-GATHERED = Constant(0.05, "of 0, 20, 50, 100 and 200 ms, on 403 runs of SGLang (silicon-2026.yaml)", "seconds")
+
+NEWTON_STEPS, NEWTON_WIDTH = 6, 1 / 2  # of Little's law; the slope is taken over half of the number: steps have kinks
 AGAIN = Constant(
     0.76,
     "of the tokens of output, less where prompts are longer (LONG_PROMPTS): llmcost simulate, eight pairs of lengths, "
@@ -308,6 +310,36 @@ def steps_behind(prompt: Number, output: Number) -> tuple[Number, Number]:
     return prompt, maximum(1, output - 1)
 
 
+class Beginning(NamedTuple):
+    """A step in which prompts begin beside `tokens` of decode, or alone under engines that do not mix them.
+
+    decode: the pass of the whole model with the tokens of decode alone. passes: in flight. near: what runs of one's own
+    near it took, over what is said of them. guessing: seconds in which tokens are guessed, None where none are.
+    of: of which requests, for formulas.
+    """
+
+    server: Server
+    tokens: Tokens
+    decode: Pass
+    passes: Number
+    near: Number
+    guessing: Number
+    of: str
+
+    def seconds(self, begin: Number, name: str) -> Number:
+        """Seconds of the step with so many prompts, by `name` in formulas; None: a figure is not known."""
+        server, mixed = self.server, self.server.efficiency.mixed
+        tokens = self.tokens._replace(begin=begin)
+        prompts = tokens.prompt_load()
+        share, load = joined(server, tokens, self.decode) if mixed else (server.share(prompts), prompts)
+        stages = server.times(share, load)
+        if stages is None:
+            return None
+        sequences = tokens.decoding if mixed else begin
+        seconds = self.near * server.with_host(stages.round(self.passes, name), sequences, name)
+        return seconds + self.guessing if mixed and self.guessing is not None else seconds
+
+
 class Pace(NamedTuple):
     """How requests that run together get on, in seconds: a mean step, a request's prompt, each other token of it.
 
@@ -347,110 +379,105 @@ class Mix(NamedTuple):
         server, w, steps, guess, _ = self
         passes, near = in_flight(running, server.pp), server.of_near_runs(running)
         tokens = self.mean_step(running / passes)
-        computed = w.prompt - tokens.cached
-        prompt_tokens = tokens.begin * (computed + self.lost.again if present(self.lost.again) else computed)
-        mixed = server.efficiency.mixed
-        beside = tokens.new * tokens.decoding if mixed else 0  # tokens of a chunk that are no prompts'
         decoding = tokens.decode_load()
         decode = server.whole(decoding)
         without = server.times(server.divided(decode), decoding)
         guessing = guess.seconds(server, tokens.decoding * passes, tokens.context, passes)
         if without is None or guessing is None:
             return None
-        shorter = near * server.with_host(without.round(passes, "decode"), tokens.decoding, "decode")
+        alone = near * server.with_host(without.round(passes, "decode"), tokens.decoding, "decode")
         if guess.tokens:
             guessing = named("guessing_seconds", guessing, of)
-            shorter = shorter + guessing
-        alone = shorter = named("step_of_decode", shorter, of)
-        closed = not mixed and w.rate is None and w.requests is None
-        ready = self.ready_with(running, shorter) if closed else 0
-        whole = computed if not closed else computed * (1 + ready / passes)
-        piece = whole if w.chunk is None else minimum(whole, w.chunk - beside)
+            alone = alone + guessing
+        alone = named("step_of_decode", alone, of)
+        begins = Beginning(server, tokens, decode, passes, near, guessing if guess.tokens else None, of)
+        found = self.beside_prompts(running, begins, alone)
+        if found is None:
+            return None
+        step, prefill, turn = found
+        # a prompt in tiny pieces may leave fewer steps than there are tokens
+        rest = maximum(steps_of_decode(w, guess) * alone, steps * step - turn - prefill)
+        if not server.efficiency.mixed:
+            rest = rest * minimum(1, w.output - 1)
+        return Pace(step, prefill, rest / maximum(1, w.output - 1))
+
+    def beside_prompts(self, running: Number, begins: Beginning, alone: Number) -> tuple[Number, Number, Number] | None:
+        """Seconds of a mean step, of the steps of a request's prompt, and until it has its turn.
+
+        `alone`: seconds of a step of decode.
+        """
+        server, w, tokens, of = self.server, self.w, begins.tokens, begins.of
+        mixed, loop = server.efficiency.mixed, w.rate is None and w.concurrency is not None
+        computed = w.prompt - tokens.cached
+        prompt_tokens = tokens.begin * (computed + self.lost.again if present(self.lost.again) else computed)
+        has_room = None if w.chunk is None else w.chunk - (tokens.new * tokens.decoding if mixed else 0)
+        joining, ready = None, 0
+        if loop and mixed:
+            most = running if has_room is None else minimum(running, has_room / computed)
+            joining = Joining.of(w, running, most, self.steps)
+            piece = computed * joining.of_a_step()
+        else:
+            ready = ready_with(w, running, steps_of_decode(w, self.guess), alone) if loop else 0
+            piece = computed * (1 + ready / begins.passes)
+            piece = piece if has_room is None else minimum(piece, has_room)
         piece = maximum(prompt_tokens, piece)
         piece = named("piece", piece if mixed or w.chunk is None else minimum(piece, w.chunk))
-        begin = piece / computed
-        begun = tokens._replace(begin=begin)
-        prompts = begun.prompt_load()
-        share, load = joined(server, begun, decode) if mixed else (server.share(prompts), prompts)
-        with_prompt = server.times(share, load)
-        if with_prompt is None:
+        own = begins.seconds(piece / computed, "with prompts")
+        if own is None:
             return None
-        own, sequences = with_prompt.round(passes, "with prompts"), tokens.decoding if mixed else begin
-        own = near * server.with_host(own, sequences, "with prompts")
-        if guess.tokens and mixed:
-            own = own + guessing
         own = named("step_with_prompts", own, of)
-        longer = own
+        shorter, longer = alone, own
         if not mixed:  # decode waits for prompts, and then goes on
-            shorter = shorter * minimum(1, w.output - 1)
+            shorter = alone * minimum(1, w.output - 1)
             longer = own + shorter
         busy = prompt_tokens / piece  # the share of steps with a piece of a prompt, or pieces before one of decode
         step = named("mean_step_seconds", busy * longer + (1 - busy) * shorter, of)
-        prefill = named("prompt_steps_seconds", maximum(1, computed / piece) * own, of)
-        if closed:
-            turn = self.turn_of_ready(running, step, ready, begin, own)
+        prefill = maximum(1, computed / piece) * own
+        if joining is not None:
+            full = maximum(piece, computed * joining.most)
+            of_full = named("step_full_of_prompts", begins.seconds(full / computed, "full of prompts"), of)
+            beyond = maximum(0, computed * joining.of_mine() - piece) / maximum(SATURATED, full - piece)
+            prefill = maximum(1, computed / full) * (own + beyond * (of_full - own))
+            turn = joining.queue_seconds(server.request_seconds(), shorter, of_full * computed / full)
+            if present(server.request_seconds()):  # else the next step begins where the last request has ended
+                turn = turn + minimum(1, joining.others) * half_a_step(busy, longer, shorter, step)
+        elif loop:
+            turn = behind_ready(running, step, ready, piece / computed, own)
         else:
             turn = self.turn(running, step, busy * longer / step, computed / piece * longer)
-        turn = named("turn", turn, of)
-        # a prompt in tiny pieces may leave fewer steps than there are tokens
-        decoding = maximum(steps_of_decode(w, guess) * alone, steps * step - turn - prefill)
-        if not mixed:
-            decoding = decoding * minimum(1, w.output - 1)
-        return Pace(step, prefill, decoding / maximum(1, w.output - 1))
+        return step, named("prompt_steps_seconds", prefill, of), named("turn", turn, of)
 
     def turn(self, running: Number, step: Number, busy: Number, each: Number) -> Number:
-        """Mean seconds of its steps in which a request waits until its prompt's turn comes.
+        """Mean seconds until a request has its turn where requests come at random times, and in a job.
 
         `busy`: the share of the time that steps with a piece of a prompt take; `each`: seconds that a prompt adds to
-        them. Where requests come at random times, a prompt finds others waiting: a queue with one server and equal
-        services (M/D/1), in which half of all others are at most. In a closed loop and in a job a prompt finds half of
-        a step to wait for, unless it is alone; the first ones come all at once, and wait for half of the others'.
+        them. In a job a prompt finds half of a step to wait for, unless it is alone; the first ones come all at once,
+        and wait for half of the others'.
         """
         w, others = self.w, maximum(0, running - 1)
         if w.rate is not None:
-            return minimum(others / 2, busy / (2 * maximum(SATURATED, 1 - busy))) * each
-        first = 1 / REQUESTS_A_SLOT.value
-        if w.requests is not None:
-            first = minimum(1, running * w.dp / w.requests)
+            return behind_at_random(others, busy, each)
+        first = minimum(1, running * w.dp / w.requests)
         return (1 - first) * minimum(1, others) * step / 2 + first * others / 2 * each
-
-    def ready_with(self, running: Number, step: Number) -> Number:
-        """Other prompts of a closed loop that are ready when a prompt is, on average, where prompts run alone.
-
-        No request ends while prompts run. The first ones come all at once. Requests that began together end within a
-        share of their decode steps, of `step` seconds each, by which lengths differ; the time over which they end grows
-        with the root of how often they have begun. Those that end in the same step, or within GATHERED of the first of
-        them, begin together again: where all lengths are alike, everyone always does.
-        """
-        spread = SPREAD.value if self.w.range_ratio is None else 1 - self.w.range_ratio
-        window = spread * (1 + steps_of_decode(self.w, self.guess)) * step
-        gathered = step + GATHERED.value
-        rounds = [gathered / maximum(gathered, window * k**0.5) for k in range(int(REQUESTS_A_SLOT.value))]
-        return maximum(0, running - 1) * sum_of(rounds) / len(rounds)
-
-    def turn_of_ready(self, running: Number, step: Number, ready: Number, begin: Number, own: Number) -> Number:
-        """Mean seconds in which a request waits for its turn where prompts run alone, `begin` of them in `own` seconds.
-
-        It waits for half of those that are `ready` with it, which run before; alone, for half of a step.
-        """
-        others = maximum(0, running - 1)
-        alone = minimum(1, others) * (1 - ready / maximum(1, others))
-        return alone * step / 2 + maximum(0, 1 + ready - begin) / 2 * own / begin
 
     def arriving(self, most: Number) -> Number:
         """Requests that arrive while one runs, where up to `most` run; None where a figure of the chip is not known."""
 
         def seconds(running: Number) -> Number:
-            pace = self.pace(running)
+            pace = self.pace(self.beside(running, most))
             return None if pace is None else self.steps * pace.step
 
         return in_system(divide(self.w.rate, self.w.dp), seconds, most)
+
+    def beside(self, running: Number, most: Number) -> Number:
+        """Itself and what a request that comes at a random time finds, the mean number that run; `most` have room."""
+        return maximum(1, minimum(most, running + 1))
 
     def expected(self, running: Number, most: Number) -> ServingTimes:
         """Throughput and latency of so many requests, where there is room for `most`."""
         w, reached = self.w, self.server.efficiency
         shown = (reached.basis, reached.band("throughput").mean_error)
-        pace = None if running is None else self.pace(running if w.rate is None else maximum(1, running))
+        pace = None if running is None else self.pace(running if w.rate is None else self.beside(running, most))
         if pace is None:
             return ServingTimes(None, None, None, None, None, None, None, *shown)
         residence = self.steps * pace.step + self.server.request_seconds()
@@ -458,7 +485,9 @@ class Mix(NamedTuple):
         if w.rate is not None:
             latency = pace.step / 2 + residence
         elif w.concurrency is not None:
-            latency = w.concurrency / self.of_all_ranks(running) * residence  # Little's law, of all ranks
+            of_room = self.of_all_ranks(running) / w.concurrency
+            queue = (1 / of_room - 1) * residence  # Little's law
+            latency = residence + share_of_queue(w, of_room) * queue
             if not is_one(self.lost.run):  # the others wait between two of their tokens
                 pace = pace._replace(each=pace.each + latency * (1 - self.lost.run) / maximum(1, w.output - 1))
         if w.requests is not None:
@@ -523,7 +552,7 @@ def in_system(per_s: Number, seconds: Callable[[Number], Number], most: Number) 
             return None
         slope = (beside - here) / (running * NEWTON_WIDTH)
         left = maximum(per_s * (here - slope * running), most * SATURATED)
-        running = minimum(most, maximum(1, left / maximum(SATURATED, 1 - per_s * slope)))
+        running = minimum(most, maximum(SATURATED, left / maximum(SATURATED, 1 - per_s * slope)))
     settled = seconds(running)
     return None if settled is None else per_s * settled
 

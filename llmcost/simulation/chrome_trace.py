@@ -9,7 +9,8 @@ import json
 from typing import Any, TextIO
 
 from llmcost.simulation.cluster import Unit
-from llmcost.simulation.scheduler import Mix, Scheduler, Served
+from llmcost.simulation.policy import Mix, Served
+from llmcost.simulation.scheduler import Scheduler
 
 NANOSECONDS, OF_MICROSECOND = 10**9, 1000  # what Perfetto keeps; times are written in microseconds
 

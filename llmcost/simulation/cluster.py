@@ -15,7 +15,8 @@ from heapq import heappop, heappush
 from itertools import chain, count
 from typing import NamedTuple
 
-from llmcost.simulation.scheduler import Mix, Scheduler, Served
+from llmcost.simulation.policy import Mix, Served
+from llmcost.simulation.scheduler import Scheduler
 from llmcost.simulation.traffic import Request
 
 ROUTERS = ("round-robin", "least-loaded", "prefix-aware")

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from llmcost.ground.html import html_table
 from llmcost.ground.units import counted
 from llmcost.serving.options import Workload
-from llmcost.simulation.scheduler import Scheduler, Served
+from llmcost.simulation.policy import Served
+from llmcost.simulation.scheduler import Scheduler
 
 SCHEMA = "llmcost.simulate/1"
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}

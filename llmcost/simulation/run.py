@@ -29,8 +29,9 @@ from llmcost.simulation.cluster import MOST_REPLICAS, Cluster, Pool, Router, Uni
 from llmcost.simulation.histograms import HISTOGRAMS, LogNormal
 from llmcost.simulation.means import at_the_means, power_share
 from llmcost.simulation.options import SimulationOptions
+from llmcost.simulation.policy import HeldBack, NoRoomError, Policy, Served
 from llmcost.simulation.results import SCHEMA, Bounds, Simulation, Timeline, Times
-from llmcost.simulation.scheduler import HOLDS, HeldBack, NoRoomError, Policy, Scheduler, Served
+from llmcost.simulation.scheduler import HOLDS, Scheduler
 from llmcost.simulation.steptime import StepTime
 from llmcost.simulation.traces import read_trace
 from llmcost.simulation.traffic import Lengths, Request, at_a_rate, closed_loop, first, retimed

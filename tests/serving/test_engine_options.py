@@ -239,13 +239,13 @@ def test_where_lengths_are_alike_and_prompts_run_alone_all_begin_together():
 
 def test_lengths_from_a_share_on_are_shorter_on_average():
     """From 60 % on, the mean is 80 %: of the prompt, of the answer, and of what is held of both."""
-    asked = Options(concurrency=32, prompt=1000, output=500, engine="vllm", range_ratio=0.6)
+    asked = Options(rate=4.0, prompt=1000, output=500, engine="vllm", range_ratio=0.6)
     drawn = estimate(LLAMA, H100, asked).serving
     mean = estimate(LLAMA, H100, asked._replace(prompt=800, output=400, range_ratio=None)).serving
     assert drawn.expected == mean.expected
     assert drawn.kv_cache_bytes == mean.kv_cache_bytes
     with pytest.raises(InputError, match=r"--range-ratio 0\.6: of a mix of requests"):
-        estimate(LLAMA, H100, asked._replace(concurrency=None))
+        estimate(LLAMA, H100, asked._replace(rate=None))
 
 
 def test_no_length_is_less_than_a_token():

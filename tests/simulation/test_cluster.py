@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmcost.simulation.cluster import ROUTERS, Cluster, Pool, Router, Unit
-from llmcost.simulation.scheduler import Policy, Scheduler
+from llmcost.simulation.policy import Policy
+from llmcost.simulation.scheduler import Scheduler
 from llmcost.simulation.traffic import Request
 
 

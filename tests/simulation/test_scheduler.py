@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmcost.simulation.cluster import Cluster, Pool, Router, Unit
-from llmcost.simulation.scheduler import HeldBack, NoRoomError, Policy, Scheduler
+from llmcost.simulation.policy import HeldBack, NoRoomError, Policy
+from llmcost.simulation.scheduler import Scheduler
 from llmcost.simulation.traffic import Request
 
 
