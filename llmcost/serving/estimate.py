@@ -39,6 +39,7 @@ from llmcost.serving.encoding import check_inputs, encode
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.offloading import check_offload, offloaded
 from llmcost.serving.options import (
+    AT_ONCE,
     CHUNK,
     COMPUTE_DTYPES,
     DEGREES,
@@ -477,7 +478,7 @@ def check_mix(model: ModelSpec, options: Options) -> None:
         if value != option.value and not options.is_mix():
             told = option.typed(value)
             raise InputError(f"{told}: of a mix of requests; give --concurrency, --rate or --requests too")
-    for name in ("max_num_seqs", "reserve_output") if options.engine is None and not options.is_mix() else ():
+    for name in AT_ONCE if options.engine is None and not options.is_mix() else ():
         option, value = declared(Options)[name], getattr(options, name)
         if value != option.value:
             told = option.typed(value)

@@ -28,6 +28,7 @@ ALL2ALL = ("alltoall", "deepep", "hybridep", GATHER)  # libraries of hardware/co
 # Options that change such a mix alone, of which those of pools say where prompts run apart from decode.
 OF_POOLS = ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep", "decode_gpus", "layerwise")
 OF_A_MIX = ("prefix_hit", "range_ratio", "speculate", "accept", "draft", *OF_POOLS)
+AT_ONCE = ("max_num_seqs", "reserve_output")  # options of a mix, or of the memory that an engine takes for it
 MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests
 
 
@@ -480,7 +481,8 @@ class Options(NamedTuple):
 
     def without_mix(self) -> "Options":
         """The same where no requests come: of a batch, or of the model itself."""
-        return self._replace(**{name: Options._field_defaults[name] for name in (*MIXES, *OF_A_MIX)})
+        gone = (*MIXES, *OF_A_MIX, *(AT_ONCE if self.engine is None else ()))
+        return self._replace(**{name: Options._field_defaults[name] for name in gone})
 
     def refuse_alone(self) -> None:
         """Raise InputError for an option that changes nothing without another one, where that is not given."""
