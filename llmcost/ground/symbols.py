@@ -17,6 +17,7 @@ from llmcost.ground.algebra import Number, Symbolic
 
 Product = tuple[tuple["Atom", int | float], ...]  # factors with their powers, in the order written
 ONE = {frozenset[Any]()}  # the factors of a number
+LARGE_POWER = 64
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -56,6 +57,11 @@ class Atom:
         return self.result
 
 
+def _power(base: Any, power: Any) -> Any:
+    """A power; a float of a fraction to more than LARGE_POWER, which would have too many digits to be exact."""
+    return (float(base) if isinstance(base, Fraction) and power > LARGE_POWER else base) ** power
+
+
 # letter -> (what it computes, how it prints)
 FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[..., str]]] = {
     "max": (max, lambda *a: f"max({', '.join(a)})"),
@@ -63,7 +69,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[..., str]]] = {
     "floor": (floor, lambda a: f"⌊{a}⌋"),
     "ceil": (ceil, lambda a: f"⌈{a}⌉"),
     "expm1": (expm1, lambda a: f"(e^({a}) - 1)"),
-    "power": (lambda a, b: a**b, lambda a, b: f"({a})^({b})"),
+    "power": (_power, lambda a, b: f"({a})^({b})"),
     "group": (lambda a: a, lambda a: f"({a})"),
     "fits": (lambda a, b: a <= b, lambda a, b: f"{a} ≤ {b}"),
 }
