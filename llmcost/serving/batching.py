@@ -486,10 +486,10 @@ class Mix(NamedTuple):
             latency = pace.step / 2 + residence
         elif w.concurrency is not None:
             of_room = self.of_all_ranks(running) / w.concurrency
-            queue = (1 / of_room - 1) * residence  # Little's law
-            latency = residence + share_of_queue(w, of_room) * queue
-            if not is_one(self.lost.run):  # the others wait between two of their tokens
-                pace = pace._replace(each=pace.each + latency * (1 - self.lost.run) / maximum(1, w.output - 1))
+            whole = residence / of_room  # Little's law
+            between = 0 if is_one(self.lost.run) else whole * (1 - self.lost.run)  # tokens, of those that are preempted
+            latency = residence + between + share_of_queue(w, of_room) * maximum(0, whole - residence - between)
+            pace = pace._replace(each=pace.each + between / maximum(1, w.output - 1))
         if w.requests is not None:
             requests, seconds = w.requests, self.job_seconds(most)
             if w.rate is not None:
