@@ -436,7 +436,7 @@ class Mix(NamedTuple):
         if joining is not None:
             full = maximum(piece, computed * joining.most)
             of_full = named("step_full_of_prompts", begins.seconds(full / computed, "full of prompts"), of)
-            beyond = maximum(0, computed * joining.of_mine() - piece) / maximum(SATURATED, full - piece)
+            beyond = minimum(1, maximum(0, computed * joining.of_mine() - piece) / maximum(1, full - piece))
             prefill = maximum(1, computed / full) * (own + beyond * (of_full - own))
             turn = joining.queue_seconds(server.request_seconds(), shorter, of_full * computed / full)
             if present(server.request_seconds()):  # else the next step begins where the last request has ended
