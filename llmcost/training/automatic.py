@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from math import inf
 from typing import Any, NamedTuple
@@ -167,22 +167,29 @@ def changes(at: Setup, shape: Shape) -> Iterator[tuple[str, Layout]]:
             factor *= 2
 
 
-def cheapest_change(at: Setup, capacity: float) -> Change | None:
-    """Of the single changes after which the layout fits, the one with the shortest step; None if there is none."""
+def cheapest_change(at: Setup, capacity: float, given: Mapping[str, Any], zeros: Sequence[int] = ZERO) -> Change | None:
+    """Of the single changes after which the layout fits, the one with the shortest step; None if there is none.
+
+    They keep the fields that are `given`, and `zeros`, the stages of ZeRO that there are.
+    """
     shape = shape_of(at.model)
     found: Change | None = None
     for words, layout in changes(at, shape):
-        if broken(layout, shape, at.seq) is None:
+        had = layout.zero in zeros and all(getattr(layout, name) == value for name, value in given.items())
+        if had and broken(layout, shape, at.seq) is None:
             step = evaluate_step(at._replace(layout=layout))
             if step.memory_bytes() <= capacity and (found is None or step.seconds.total < found.step.seconds.total):
                 found = Change(words, layout, step)
     return found
 
 
-def enough_gpus(at: Setup, gpus: int, capacity: float) -> int | None:
+def enough_gpus(
+    at: Setup, gpus: int, capacity: float, given: Mapping[str, Any], zeros: Sequence[int] = ZERO
+) -> int | None:
     """How many GPUs, doubled again and again, are enough for a usual layout to fit; None if 1,024 times are not.
 
-    The batch grows to a multiple of the GPUs. There are never more GPUs than the links that are known join.
+    The batch grows to a multiple of the GPUs. There are never more GPUs than the links that are known join. `given`,
+    `zeros`: as in `cheapest_change`.
     """
     node = at.layout.gpus_per_node
     links = at.chip.links or Links(None, None)
@@ -192,7 +199,8 @@ def enough_gpus(at: Setup, gpus: int, capacity: float) -> int | None:
         if more > known:
             return None
         batch = -(-at.layout.global_batch // more) * more
-        layout = automatic(at._replace(layout=Layout(gpus_per_node=node, global_batch=batch)), more, {}, capacity)
+        open_layout = at._replace(layout=Layout(gpus_per_node=node, global_batch=batch))
+        layout = automatic(open_layout, more, dict(given), capacity, zeros=zeros)
         if evaluate_step(at._replace(layout=layout)).memory_bytes() <= capacity:
             return int(more)
     return None
