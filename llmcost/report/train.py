@@ -239,10 +239,9 @@ def _notes(answer: Train) -> list[str]:
         found = change if answer.change else "No change tried makes it fit."
         notes.append(f"{found} The times are those of such a GPU with enough memory.")
     if answer.layout.chosen:
-        usual = (
-            "the fastest usual one that fits" if answer.change is None else "no usual one fits; this needs the least"
-        )
-        notes.append(f"What was not given of the layout was chosen: {usual}.")
+        found = "What was not given of the layout was chosen: the fastest usual one that fits."
+        none = "What was not given of the layout was chosen: no usual one fits; this needs the least."
+        notes.append(found if answer.change is None else none)
     kind = f" ({answer.accuracy.of})" if answer.accuracy.of else ""
     days = "" if e.error is None else f"; {_from_to(e.days_low, e.days_high)}"
     rule = "6, or 8 with recomputation"
