@@ -49,7 +49,7 @@ def test_a_path_that_leads_nowhere_is_no_name(cli, arguments):
         (["--context", "0"], "--context 0"),
         (["--context", "100", "--prompt", "101"], "--prompt 101: at least 1 and at most the context of 100"),
         (["--prompt", "0"], "--prompt 0"),
-        (["--mfu", "0"], "--mfu 0: above 0 and at most 1"),
+        (["--mfu", "0"], "--mfu 0: a share of 1, above 0"),
         (["--mfu", "1.5"], "--mfu 1.5"),
         (["--mfu", "-0.5"], "--mfu -0.5"),
         (["--mfu", "nan"], "--mfu nan"),

@@ -382,7 +382,7 @@ REFUSED = {
     ("--batch", "0..4"): "--batch 0: at least 1",
     ("--batch", "1", "--batch", "2"): "--batch is given 2 times: give it once, with a list (--batch 1,2)",
     ("--context", "1k", "--prompt", "2k..4k"): "--prompt 2048: at least 1 and at most the context of 1,024",
-    ("--mfu", "0.5,1.5"): "--mfu 1.5: above 0 and at most 1",
+    ("--mfu", "0.5,1.5"): "--mfu 1.5: a share of 1, above 0",
     ("--mfu", "high"): "expected a number such as 0.9, got 'high'",
     ("--dtype", "bf16,bf17"): "--dtype bf17: one of bf16",
     ("--dtype", "bf16,bf16"): "--dtype: bf16 comes twice",

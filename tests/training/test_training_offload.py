@@ -119,7 +119,7 @@ def test_a_system_s_spec_says_what_its_drives_do(tmp_path):
         (H100, DIVIDED | {"offload_to": "nvme"}, "--nvme-gb-per-s 25/14 does"),
         (H100, DIVIDED | {"nvme_tb": 3}, "--nvme-tb: of drives; give --offload-to nvme too"),
         (H100, {"offload_overlap": True}, "--offload-overlap: what stands there"),
-        (H100, DIVIDED | {"offload_share": 0}, "--offload-share 0: above 0 and at most 1"),
+        (H100, DIVIDED | {"offload_share": 0}, "--offload-share 0: a share of 1, above 0"),
         (
             H100,
             DIVIDED | {"offload_share": 0.5, "offload_to": "nvme", "nvme_gb_per_s": (5, 5)},
