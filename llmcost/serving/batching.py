@@ -436,7 +436,7 @@ class Mix(NamedTuple):
         if joining is not None:
             full = maximum(piece, computed * joining.most)
             of_full = named("step_full_of_prompts", begins.seconds(full / computed, "full of prompts"), of)
-            beyond = maximum(0, computed * joining.of_mine() - piece) / maximum(SATURATED, full - piece)
+            beyond = minimum(1, maximum(0, computed * joining.of_mine() - piece) / maximum(1, full - piece))
             prefill = maximum(1, computed / full) * (own + beyond * (of_full - own))
             turn = joining.queue_seconds(server.request_seconds(), shorter, of_full * computed / full)
             if present(server.request_seconds()):  # else the next step begins where the last request has ended
@@ -486,10 +486,10 @@ class Mix(NamedTuple):
             latency = pace.step / 2 + residence
         elif w.concurrency is not None:
             of_room = self.of_all_ranks(running) / w.concurrency
-            queue = (1 / of_room - 1) * residence  # Little's law
-            latency = residence + share_of_queue(w, of_room) * queue
-            if not is_one(self.lost.run):  # the others wait between two of their tokens
-                pace = pace._replace(each=pace.each + latency * (1 - self.lost.run) / maximum(1, w.output - 1))
+            whole = residence / of_room  # Little's law
+            between = 0 if is_one(self.lost.run) else whole * (1 - self.lost.run)  # tokens, of those that are preempted
+            latency = residence + between + share_of_queue(w, of_room) * maximum(0, whole - residence - between)
+            pace = pace._replace(each=pace.each + between / maximum(1, w.output - 1))
         if w.requests is not None:
             requests, seconds = w.requests, self.job_seconds(most)
             if w.rate is not None:

@@ -246,8 +246,10 @@ UNSOURCED = (
 def refuse_what_no_source_describes(kind: str, name: str) -> None:
     """Say why a chip that people name has no spec."""
     if kind == "hardware" and plain(name) in UNSOURCED:
-        why = "no public source gives its bandwidth and its peaks, so it has no spec here"
-        raise InputError(f"{name}: {why}; one of your own is read from a file")
+        raise InputError(
+            f"{name}: no public source gives its bandwidth and its peaks, so it has no spec here; "
+            "one of your own is read from a file"
+        )
 
 
 def of_the_same_sizes(model: ModelSpec, positions: int) -> list[str]:
