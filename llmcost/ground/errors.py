@@ -105,7 +105,7 @@ def check_count(option: str, value: int, most: int, least: int = 1) -> None:
 def check_share(option: str, value: float) -> None:
     """Raise InputError for a share that is not above 0 and at most 1."""
     if not 0 < value <= 1:
-        raise InputError(f"{option} {value:g}: a share of 1, above 0")
+        raise InputError(f"{option} {value:g}: a share of 1, above 0 and at most 1")
 
 
 def check_word(option: str, value: str, known: tuple[str, ...], parts: int = 1) -> None:

@@ -197,8 +197,10 @@ def _pipeline_rules(at: Layout, shape: Shape) -> Iterator[Rule]:
         yield Rule("pp", at.pp == len(at.stages), f": --stages are {len(at.stages)}", (len(at.stages),))
         yield Rule("schedule", at.schedule != "dualpipe", " has two equal stages on a GPU; leave out --stages")
     else:
-        says = f" times --vp {_figure(at.vp)} is more than the {shape.layers:,} layers of {shape.name}"
-        yield Rule("pp", enough, says, range(1, shape.layers // at.vp + 1) if is_plain(at.vp) else ())
+        axis, other = ("vp", "pp") if is_plain(at.pp) and at.pp <= shape.layers and at.vp > 1 else ("pp", "vp")
+        times = getattr(at, other)
+        says = f" times --{other} {_figure(times)} is more than the {shape.layers:,} layers of {shape.name}"
+        yield Rule(axis, enough, says, range(1, shape.layers // times + 1) if is_plain(times) else ())
     yield Rule("vp", (at.vp == 1) | (at.pp > 1), " interleaves pipeline stages, and --pp is 1", (1,))
 
     if at.schedule != "1f1b":

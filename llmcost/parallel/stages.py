@@ -52,9 +52,10 @@ def dealt_out(
     given = [(name, n) for name, n in (("--first-stage-layers", first), ("--last-stage-layers", last)) if n is not None]
     left, others = layers - sum(n for _, n in given), pp - len(given)
     name, value = given[-1]
-    if left < 0 or (left % others if others else left):
+    least = others * vp if pp > 2 else 0  # of two stages one may have the embedding or the head alone
+    if left < least or (left % others if others else left):
         step = others or 1
-        fits = [n for n in range(layers + 1) if left + value >= n and (left + value - n) % step == 0]
+        fits = [n for n in range(layers + 1) if left + value - n >= least and (left + value - n) % step == 0]
         fits = fits if others else [n for n in fits if n == left + value]
         stages = f"{counted(others, 'other stage', 'other stages')} cannot share the {max(left, 0)} layers left evenly"
         raise InputError(f"{name} {value}: {stages}{_nearest(name, value, fits)}")

@@ -7,6 +7,11 @@ from llmcost.report.tables import Table
 from llmcost.training.scaling import Budget
 
 
+def _times(value: float) -> str:
+    """How many times, in digits that can be read."""
+    return significant(value) if value < 1e6 else f"{value:.0e}"
+
+
 def budget_tables(answer: Budget) -> list[Table]:
     """A row for each law, then what a given model is worth."""
     rows = [
@@ -17,7 +22,7 @@ def budget_tables(answer: Budget) -> list[Table]:
             f"{each.tokens_per_param:.1f}",
             f"{each.loss:.3f}",
             f"{each.fitted_from_flops:.0e} to {each.fitted_to_flops:.0e}"
-            + (f", stretched {significant(each.stretched)} times" if each.stretched > 1 else ""),
+            + (f", stretched {_times(each.stretched)} times" if each.stretched > 1 else ""),
         )
         for each in answer.laws
     ]

@@ -186,7 +186,8 @@ def _interruptions(answer: Train) -> Table:
     """The run on the calendar: failures, checkpoints, energy, money."""
     run = answer.with_interruptions
     at, good = run.interruptions, run.interruptions.goodput
-    spent = f"{run.gpu_hours:,.0f} GPU-hours; {good.progress:.1%} of the time is progress"
+    hours = f"{run.gpu_hours:,.0f}" if run.gpu_hours >= 10 else significant(run.gpu_hours)
+    spent = f"{hours} GPU-hours; {good.progress:.1%} of the time is progress"
     restarts = f"restarts take {good.restarts:.1%} of the time, work done again {good.lost:.1%}"
     written = f"every {_span(at.interval_seconds)}, in {_span(at.checkpoint_seconds)}"
     rows = [
@@ -238,7 +239,9 @@ def _notes(answer: Train) -> list[str]:
         found = change if answer.change else "No change tried makes it fit."
         notes.append(f"{found} The times are those of such a GPU with enough memory.")
     if answer.layout.chosen:
-        notes.append("What was not given of the layout was chosen: the fastest usual one that fits.")
+        found = "What was not given of the layout was chosen: the fastest usual one that fits."
+        none = "What was not given of the layout was chosen: no usual one fits; this needs the least."
+        notes.append(found if answer.change is None else none)
     kind = f" ({answer.accuracy.of})" if answer.accuracy.of else ""
     days = "" if e.error is None else f"; {_from_to(e.days_low, e.days_high)}"
     rule = "6, or 8 with recomputation"

@@ -15,7 +15,8 @@ from llmcost.specs.schema import FLAG, TEXT, Schema, choice, mapping, number, re
 
 OVERLAPS = ("tensor", "context", "expert", "pipeline", "data")
 HOST = ("host_step_seconds", "host_layer_seconds", "host_expert_layer_seconds", "collective_seconds")
-HAS = ("dtypes", "degrees", "schedules", "zero", "offloads", "experts")
+HAS = ("dtypes", "degrees", "schedules", "zero", "recomputes", "offloads", "experts")
+LAYOUT = ("schedule", "context_parallel", "sequence_parallel")
 SHARES = ("products", "fp8", "attention", "grouped", "links")
 
 
@@ -40,6 +41,8 @@ CHOICES: dict[str, Schema] = {  # fields that stand for one choice of a recipe o
     "degrees": several(choice("dp", "tp", "pp", "vp", "cp", "ep")),
     "schedules": several(choice(*SCHEDULES)),
     "zero": several(number(0, 3), 4),
+    "recomputes": several(choice("none", "selective", "full")),
+    "sequence_parallel": FLAG,
     "offloads": several(choice("optimizer", "weights", "activations", "nvme")),
     "experts": several(TEXT),
     **dict.fromkeys(HOST, number(0, 1)),
@@ -62,8 +65,8 @@ class TrainingEngine(NamedTuple):
     """One training engine at one version.
 
     `choices`: those of CHOICES that it makes, by name; HAS among them: data types that products compute in, degrees of
-    parallelism, schedules, stages of ZeRO, what can be offloaded and the libraries that send tokens to experts
-    (hardware/collectives), where it does not have all. `overlap`: the share
+    parallelism, schedules, stages of ZeRO, kinds of recomputation, what can be offloaded and the libraries that send
+    tokens to experts (hardware/collectives), where it does not have all. `overlap`: the share
     of each kind of communication that costs no time. `shares`: by GPU, or the first word of its architecture, what
     kernels reach in place of training_shares.py.
     Seconds of its host (HOST): in which it starts the kernels of a layer's forward pass, as many again for the backward
@@ -90,12 +93,12 @@ class TrainingEngine(NamedTuple):
 
     def recipe(self) -> dict[str, Any]:
         """What it says of a recipe, by the names of its fields."""
-        beside = ("schedule", "context_parallel", *HAS, *HOST, "error")
+        beside = (*LAYOUT, *HAS, *HOST, "error")
         return {name: value for name, value in self.choices.items() if name not in beside}
 
     def layout(self) -> dict[str, Any]:
         """What it says of a layout, by the names of its fields."""
-        return {name: self.choices[name] for name in ("schedule", "context_parallel") if name in self.choices}
+        return {name: self.choices[name] for name in LAYOUT if name in self.choices}
 
 
 def training_engine_from(document: Document) -> TrainingEngine:

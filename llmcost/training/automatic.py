@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from math import inf
 from typing import Any, NamedTuple
@@ -29,6 +29,9 @@ ROOM = Constant(
 )
 
 
+ALL: Mapping[str, Sequence[Any]] = {"zero": ZERO, "recompute": RECOMPUTE}  # what an engine may have
+
+
 class Change(NamedTuple):
     """A layout that differs from the asked one in one option (`words`, as it is typed), with its step."""
 
@@ -44,7 +47,7 @@ def automatic(
     capacity: float,
     batch_of: Callable[[int], int] | None = None,
     needs: Callable[[Setup], Number] | None = None,
-    zeros: Sequence[int] = ZERO,
+    axes: Mapping[str, Sequence[Any]] = ALL,
 ) -> Layout:
     """The fastest usual layout that fits; if none does, the one that needs the least memory.
 
@@ -53,8 +56,8 @@ def automatic(
     node as divide them, or of 2, 4, 8 nodes; ZeRO-1, and without a pipeline ZeRO-3; and as little recomputation as
     fits. `capacity`: bytes of a GPU, of which ROOM is left beside experts where a layout can. `batch_of`: the default
     batch of so many sequences at once, None where it is given: it grows only where no layout fits with the smallest.
-    `needs`: bytes of a GPU in a setup, where more is there than what trains. `zeros`: stages of ZeRO that there are;
-    where 1 is none of them, ZeRO-3 is tried with a pipeline too, whose weights stay gathered.
+    `needs`: bytes of a GPU in a setup, where more is there than what trains. `axes`: stages of ZeRO and kinds of
+    recomputation that there are; where ZeRO-1 is not, ZeRO-3 is tried with a pipeline too, whose weights stay gathered.
 
     Who asks for ZeRO-3 and no other degree means data parallelism alone (FSDP): where legal, nothing else is tried.
     """
@@ -66,8 +69,8 @@ def automatic(
     room = (1 - ROOM.value if shape.experts else 1) * capacity
     fewest = at.layout.global_batch if batch_of is None else batch_of(1)
     best: tuple[tuple[bool, bool, bool, float], Layout] | None = None
-    for spread in _spreads(at.layout, shape, gpus, given, at.seq, zeros):
-        for recompute in [given["recompute"]] if "recompute" in given else RECOMPUTE:
+    for spread in _spreads(at.layout, shape, gpus, given, at.seq, axes["zero"]):
+        for recompute in [given["recompute"]] if "recompute" in given else axes["recompute"]:
             layout = spread._replace(recompute=recompute)
             if batch_of is not None:
                 layout = layout._replace(global_batch=batch_of(layout.micro_batch * layout.dp))
@@ -167,22 +170,31 @@ def changes(at: Setup, shape: Shape) -> Iterator[tuple[str, Layout]]:
             factor *= 2
 
 
-def cheapest_change(at: Setup, capacity: float) -> Change | None:
-    """Of the single changes after which the layout fits, the one with the shortest step; None if there is none."""
+def cheapest_change(at: Setup, capacity: float, axes: Mapping[str, Sequence[Any]] = ALL) -> Change | None:
+    """Of the single changes after which the layout fits, the one with the shortest step; None if there is none.
+
+    `axes`: fields of the layout with the values that there are.
+    """
     shape = shape_of(at.model)
     found: Change | None = None
     for words, layout in changes(at, shape):
-        if broken(layout, shape, at.seq) is None:
+        if (
+            all(getattr(layout, name) in values for name, values in axes.items())
+            and broken(layout, shape, at.seq) is None
+        ):
             step = evaluate_step(at._replace(layout=layout))
             if step.memory_bytes() <= capacity and (found is None or step.seconds.total < found.step.seconds.total):
                 found = Change(words, layout, step)
     return found
 
 
-def enough_gpus(at: Setup, gpus: int, capacity: float) -> int | None:
+def enough_gpus(
+    at: Setup, gpus: int, capacity: float, given: Mapping[str, Any], axes: Mapping[str, Sequence[Any]] = ALL
+) -> int | None:
     """How many GPUs, doubled again and again, are enough for a usual layout to fit; None if 1,024 times are not.
 
-    The batch grows to a multiple of the GPUs. There are never more GPUs than the links that are known join.
+    The batch grows to a multiple of the GPUs. There are never more GPUs than the links that are known join. `given`,
+    `axes`: as in `automatic`.
     """
     node = at.layout.gpus_per_node
     links = at.chip.links or Links(None, None)
@@ -192,7 +204,8 @@ def enough_gpus(at: Setup, gpus: int, capacity: float) -> int | None:
         if more > known:
             return None
         batch = -(-at.layout.global_batch // more) * more
-        layout = automatic(at._replace(layout=Layout(gpus_per_node=node, global_batch=batch)), more, {}, capacity)
+        base = Layout(gpus_per_node=node, global_batch=batch, sequence_parallel=at.layout.sequence_parallel)
+        layout = automatic(at._replace(layout=base), more, dict(given), capacity, axes=axes)
         if evaluate_step(at._replace(layout=layout)).memory_bytes() <= capacity:
             return int(more)
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmcost.ground.errors import InputError
-from llmcost.parallel.layout import ZERO
+from llmcost.parallel.layout import RECOMPUTE, ZERO
 from llmcost.specs.catalog import load_training_engine
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.recipe import Overlap, Recipe
@@ -70,6 +70,7 @@ def refuse_lacking(engine: TrainingEngine, options: Any) -> None:
         nearest = min(stages, key=lambda each: abs(each - options.zero))
         known = ", ".join(map(str, stages))
         raise InputError(f"--zero {options.zero}: {title} has no such stage; it has {known}; nearest: {nearest}")
+    _refuse_memory_habits(engine, options)
     libraries = has.get("experts")
     if options.all2all is not None and libraries is not None and options.all2all not in libraries:
         raise InputError(f"--all2all {options.all2all}: {title} has {', '.join(libraries)}")
@@ -79,6 +80,15 @@ def refuse_lacking(engine: TrainingEngine, options: Any) -> None:
         if each is not None and offloads is not None and each not in offloads:
             option = "--offload-to" if each == "nvme" else "--offload"
             raise InputError(f"{option} {each}: {title} does not; it offloads {', '.join(offloads)}")
+
+
+def _refuse_memory_habits(engine: TrainingEngine, options: Any) -> None:
+    """Raise InputError for a kind of recomputation, or for sequence parallelism, that an engine does not have."""
+    title, kinds = f"{engine.title} {engine.version}", recomputes_of(engine)
+    if options.recompute is not None and options.recompute not in kinds:
+        raise InputError(f"--recompute {options.recompute}: {title} has no such kind; it has {', '.join(kinds)}")
+    if options.sequence_parallel and engine.choices.get("sequence_parallel") is False:
+        raise InputError(f"--sequence-parallel: {title} has none; leave it out")
 
 
 def refuse_idle(engine: TrainingEngine, options: Any) -> None:
@@ -99,17 +109,29 @@ def zeros_of(engine: TrainingEngine) -> tuple[int, ...]:
     return tuple(int(each) for each in engine.choices.get("zero", ZERO))
 
 
+def recomputes_of(engine: TrainingEngine) -> tuple[str, ...]:
+    """Kinds of recomputation that an engine has, least first."""
+    return tuple(engine.choices.get("recomputes", RECOMPUTE))
+
+
+def axes_of(engine: TrainingEngine) -> dict[str, tuple[Any, ...]]:
+    """The fields of a layout that an engine bounds, with the values that it has."""
+    lacking: dict[str, tuple[Any, ...]] = {name: (degree,) for name, degree in given_by(engine).items()}
+    if engine.choices.get("sequence_parallel") is False:
+        lacking["sequence_parallel"] = (False,)
+    return {**lacking, "zero": zeros_of(engine), "recompute": recomputes_of(engine)}
+
+
 def held_by_engine(engine: TrainingEngine, held: Mapping[str, Any], asked: Any) -> dict[str, tuple[Any, ...]]:
     """The axes of a search with the values that an engine has. Raises InputError for asked ones that it has not.
 
     `held`: axes with the values that were asked for; `asked`: the options beside.
     """
     for name, values in held.items():
-        for value in values if name in (*DEGREES, "vp", "zero", "schedule") else ():
+        for value in values if name in (*DEGREES, "vp", "zero", "schedule", "recompute") else ():
             refuse_lacking(engine, asked._replace(**{name: value}))
     refuse_lacking(engine, asked)
-    lacking = {name: (degree,) for name, degree in given_by(engine).items()}
-    return {**lacking, "zero": zeros_of(engine), **held}
+    return {name: values for name, values in axes_of(engine).items() if name != "sequence_parallel"} | dict(held)
 
 
 def recipe_under(engine: TrainingEngine) -> Recipe:

@@ -171,7 +171,9 @@ def rl(
         raise InputError(f"--prompts times --samples: {answers:,} answers; at most {MOST_ANSWERS:,} are drawn")
     each = chosen.train_batch or answers
     if answers % each:
-        raise InputError(f"--train-batch {each}: does not divide the {answers:,} answers of a step")
+        nearest = min((n for n in range(1, answers + 1) if answers % n == 0), key=lambda n: abs(n - each))
+        says = f"--train-batch {each}: does not divide the {answers:,} answers of a step"
+        raise InputError(f"{says}; nearest: {nearest}")
     lengths = drawn_lengths(model, chosen)
     draws = algorithm != "dpo"
     if draws and chosen.rollout_tp is None:

@@ -95,7 +95,7 @@ LAWS = (
 
 
 class Optimum(NamedTuple):
-    """What one law says of a budget; `stretched`: how many times the budget is what the law was fitted on at most."""
+    """What one law says of a budget; `stretched`: by how many times the budget is beyond what the law was fitted on."""
 
     law: str
     params: float
@@ -136,7 +136,7 @@ def optimum(law: Law, flops: float) -> Optimum:
     """The parameters and tokens that a law calls best for a budget of FLOPs."""
     tokens = law.tokens * (flops / law.at) ** law.exponent
     params = flops / (TRAINING_FLOPS_PER_PARAM * tokens)
-    loss, stretched = CORRECTED.loss(params, tokens), max(1.0, flops / law.most)
+    loss, stretched = CORRECTED.loss(params, tokens), max(1.0, flops / law.most, law.least / flops)
     return Optimum(
         law.name, params, tokens, tokens / params, loss, stretched, law.least, law.most, law.source, law.note
     )

@@ -19,15 +19,15 @@ from llmcost.model.operators import Operator
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.model.training_kernels import MODULES
-from llmcost.parallel.layout import ZERO, Layout
+from llmcost.parallel.layout import Layout
 from llmcost.parallel.stages import check_stages, dealt_out, in_words
 from llmcost.serving.estimate import DEFAULT_CONTEXT, check_positions, default_dtype
 from llmcost.serving.options import GATHER
 from llmcost.specs.catalog import load_library
 from llmcost.specs.hardware import HardwareSpec
-from llmcost.training.automatic import automatic
+from llmcost.training.automatic import ALL, automatic
 from llmcost.training.conventions import HALF_PRECISION
-from llmcost.training.engine import engine_of, given_by, recipe_under, refuse_idle, refuse_lacking, zeros_of
+from llmcost.training.engine import axes_of, engine_of, given_by, recipe_under, refuse_idle, refuse_lacking
 from llmcost.training.interruptions import Reliability
 from llmcost.training.offload import offloaded
 from llmcost.training.options import LAYOUT, Options
@@ -81,10 +81,10 @@ def setup_of(
     _refuse_alone(options)
     engine = engine_of(hardware, options)
     lacking: dict[str, int] = {}
-    zeros: Sequence[int] = ZERO
+    axes = ALL
     if options.engine is not None:
         refuse_lacking(engine, options)
-        lacking, zeros = given_by(engine), zeros_of(engine)
+        lacking, axes = given_by(engine), axes_of(engine)
     refuse_idle(engine, options)
     recipe = recipe_of(model, hardware, options)
     given = (
@@ -107,7 +107,7 @@ def setup_of(
         refuse_sending(options, at.layout.ep)
         return at.resolved(), False
     batch_of = None if options.global_batch is not None else partial(usual_batch, model, seq)
-    at = at._replace(layout=automatic(at, gpus, given, chip.usable, batch_of, needs, zeros)).resolved()
+    at = at._replace(layout=automatic(at, gpus, given, chip.usable, batch_of, needs, axes)).resolved()
     refuse_idle(engine_of(hardware, options, at.layout.zero), options)
     refuse_sending(options, at.layout.ep)
     return at, True

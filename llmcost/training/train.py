@@ -24,9 +24,9 @@ from llmcost.parallel.layout import Layout, held_by_gpu, telling_stages
 from llmcost.parallel.rules import check, shape_of
 from llmcost.serving.results import Hardware, model_of
 from llmcost.specs.hardware import HardwareSpec
-from llmcost.training.automatic import cheapest_change, enough_gpus
+from llmcost.training.automatic import ALL, cheapest_change, enough_gpus
 from llmcost.training.conventions import CONVENTIONS, OWN, Utilization, counts_of, utilization
-from llmcost.training.engine import engine_of
+from llmcost.training.engine import axes_of, engine_of, given_by
 from llmcost.training.interruptions import InterruptedRun, Terms, check_terms, run_of
 from llmcost.training.memory import StageMemory, share_recomputed_of_all, stage_memory
 from llmcost.training.options import Options
@@ -55,10 +55,12 @@ def train(
     answer = answer_of(at, hardware, options, chosen, band_of_run(at, hardware, options))
     if answer.memory.fits:
         return answer
-    change = cheapest_change(at, at.chip.usable)
+    engine = engine_of(hardware, options)
+    lacking, axes = ({}, ALL) if options.engine is None else (given_by(engine), axes_of(engine))
+    change = cheapest_change(at, at.chip.usable, axes)
     if change is not None:
         return answer._replace(change=change.words)
-    gpus = enough_gpus(at, at.layout.gpus(), at.chip.usable)
+    gpus = enough_gpus(at, at.layout.gpus(), at.chip.usable, lacking, axes)
     return answer._replace(change="" if gpus is None else f"--gpus {gpus} and the layout left open")
 
 

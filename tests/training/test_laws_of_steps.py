@@ -367,6 +367,13 @@ def test_the_cheapest_change_makes_it_fit():
     assert train(LLAMA, H100, Options(gpus=2)).memory.fits
 
 
+def test_no_change_is_told_that_the_engine_does_not_have():
+    """Unsloth divides no states: 8B parameters with Adam need 18 bytes each on every GPU, however many there are."""
+    answer = train(LLAMA, H100, Options(gpus=8, engine="unsloth"))
+    assert not answer.memory.fits
+    assert answer.change == ""
+
+
 def test_the_error_band_is_that_of_the_basis():
     answer = train(LLAMA, H100, Options(gpus=8))
     e = answer.expected

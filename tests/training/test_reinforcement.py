@@ -161,7 +161,7 @@ def test_a_replica_has_the_fewest_gpus_that_hold_the_model():
         ({"algorithm": "dpo", "samples": None, "rollout_gpus": 8}, "--rollout-gpus 8: dpo has none"),
         ({"algorithm": "dpo", "samples": None, "reference": False}, "has a reference in its loss"),
         ({"prompts": 10**6}, "8,000,000 answers; at most 1,000,000"),
-        ({"train_batch": 7}, "does not divide the 64 answers"),
+        ({"train_batch": 7}, "does not divide the 64 answers of a step; nearest: 8"),
         ({"rollout_tp": 3}, "does not divide the 8 GPUs that draw answers; nearest: 2"),
         ({"algorithm": "dpo", "samples": None, "rollout_engine": "sglang"}, "--rollout-engine sglang: dpo has none"),
         ({"longest": 100}, "must be below --longest"),

@@ -78,6 +78,7 @@ def test_every_law_names_its_source_and_the_runs_it_was_fitted_on():
         assert "arXiv" in each.source
         assert each.least < each.most
     assert law("deepseek", 3e21).stretched == pytest.approx(10)
+    assert law("deepseek", 1e16).stretched == pytest.approx(10)  # as far below the least
 
 
 def test_train_alone_with_a_budget_is_what_the_laws_say_of_it(cli):

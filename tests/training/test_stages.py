@@ -141,6 +141,8 @@ def test_the_timeline_draws_each_stage_as_long_as_it_takes():
         ({"account_for": "loss", "pp": 4, "first_stage_layers": 7}, "not both"),
         ({"first_stage_layers": 40, "pp": 2}, "share the 0 layers left evenly; nearest: --first-stage-layers 32"),
         ({"first_stage_layers": 12, "last_stage_layers": 19, "pp": 2}, "nearest: --last-stage-layers 20"),
+        ({"first_stage_layers": 32, "pp": 4}, "nearest: --first-stage-layers 29"),  # the others have a layer each
+        ({"pp": 4, "vp": 9}, "--vp 9 times --pp 4 is more than the 32 layers of llama3-8b; nearest: 8"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_with_what_can(options, says):

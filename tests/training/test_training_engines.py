@@ -129,6 +129,17 @@ def test_a_data_type_that_an_engine_does_not_have_is_refused_by_name_and_not_tak
     assert answer("deepseek-v3", H800, **old).run.dtype == "bf16"
 
 
+def test_recomputation_and_sequence_parallelism_that_an_engine_lacks_are_refused_and_not_chosen():
+    """Korthikanti 2022 came after: the fork's arguments know whole checkpoints of activations alone."""
+    old = {"gpus": 384, "tp": 4, "pp": 12, "global_batch": 2048, "engine": "megatron-deepspeed-2022"}
+    with pytest.raises(InputError, match=r"--recompute selective: .* has no such kind; it has none, full"):
+        answer("bloom-176b", load_hardware("a100-80gb"), recompute="selective", **old)
+    with pytest.raises(InputError, match="--sequence-parallel: Megatron-DeepSpeed 2022 has none"):
+        answer("bloom-176b", load_hardware("a100-80gb"), sequence_parallel=True, **old)
+    layout = answer("bloom-176b", load_hardware("a100-80gb"), micro_batch=2, seq=2048, **old).layout
+    assert (layout.recompute, layout.sequence_parallel) == ("full", False)
+
+
 def test_what_the_user_says_of_kernels_and_overlap_stands_above_the_engine():
     at, _ = setup_of(load_model("llama3-8b"), H100, Options(gpus=8, zero=1, kernels="eager", overlap="data=0.1"), None)
     engine = load_training_engine("megatron-core")
