@@ -131,7 +131,7 @@ def _simulate_one(
 ) -> None:
     """Print what the requests of one run see."""
     from llmcost.cli.output import waiting
-    from llmcost.ground.files import check_place
+    from llmcost.ground.files import check_place, refuse_input
     from llmcost.report.simulate import REQUEST_COLUMNS, request_row, simulation_tables
     from llmcost.simulation.run import Run
 
@@ -139,8 +139,10 @@ def _simulate_one(
     if simulation.timeline and not form.json:
         raise InputError("--timeline: it is part of the JSON document; give --json too")
     spec = named.load(options)
-    files.ready(*[each for each in (named.model, *hw, simulation.trace, trace_out) if each is not None])
+    inputs = [each for each in (named.model, *hw, simulation.trace) if each is not None]
+    files.ready(*inputs, *[trace_out] * (trace_out is not None))
     if trace_out is not None:
+        refuse_input(Path(trace_out), *inputs)
         check_place(Path(trace_out))
     launching.check(wanted=["--launch"] * launch, engine=options.engine, others=[*files.places()])
     more: dict[str, Any] = {}
