@@ -140,7 +140,7 @@ def _simulate_one(
         raise InputError("--timeline: it is part of the JSON document; give --json too")
     spec = named.load(options)
     inputs = [each for each in (named.model, *hw, simulation.trace) if each is not None]
-    files.ready(*inputs, *[trace_out] * (trace_out is not None))
+    files.ready(*inputs, *([] if trace_out is None else [trace_out]))
     if trace_out is not None:
         refuse_input(Path(trace_out), *inputs)
         check_place(Path(trace_out))
