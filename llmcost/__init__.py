@@ -551,6 +551,10 @@ def _serving(options: Options | None, chosen: Mapping[str, Any]) -> Options:
     from llmcost.ground.options import given
     from llmcost.serving.options import Options as Known
 
+    if isinstance(options, str):
+        from llmcost.ground.errors import InputError
+
+        raise InputError(f"options cannot be {options!r}: an engine is given by its name, engine={options!r}")
     return (Known() if options is None else options)._replace(**given(Known, chosen))
 
 
@@ -558,6 +562,10 @@ def _training(options: TrainingOptions | None, chosen: Mapping[str, Any]) -> Tra
     from llmcost.ground.options import given
     from llmcost.training.options import Options as Known
 
+    if isinstance(options, str):
+        from llmcost.ground.errors import InputError
+
+        raise InputError(f"options cannot be {options!r}: an engine is given by its name, engine={options!r}")
     return (Known() if options is None else options)._replace(**given(Known, chosen))
 
 

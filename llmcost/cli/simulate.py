@@ -21,7 +21,9 @@ from llmcost.simulation.options import SimulationOptions
 
 if TYPE_CHECKING:
     from llmcost.model.spec import ModelSpec
+    from llmcost.report.charts import Chart
     from llmcost.report.page import Reported
+    from llmcost.search.simulations import Simulations
     from llmcost.serving.launch_figures import Asked
     from llmcost.simulation.results import Simulation
     from llmcost.simulation.run import Run
@@ -85,10 +87,11 @@ def simulate(
     named, beside = Named(model, kind, allow_unknown), Beside(hw, trace_out, files, launch)
     if varied or len(chips) > 1:
         alone = {"--timeline": simulation.timeline, "--trace-out": trace_out, "--launch": launch}
-        alone |= dict.fromkeys(files.places(), True)
+        alone["--html"] = files.html is not None
         if wrong := next((flag for flag, value in alone.items() if value), None):
             raise InputError(f"{wrong}: of one run; give one GPU, and one value of each option")
-        _simulate_many(named, chips, options, simulation, varied, money, together, form)
+        files.ready(*[each for each in (model, *hw, simulation.trace) if each is not None])
+        _simulate_many(named, chips, options, simulation, varied, money, together, form, files)
         return
     if together.asked():
         asked = f"--jobs {together.jobs}" if together.jobs is not None else f"--cluster {together.cluster}"
@@ -128,7 +131,7 @@ def _simulate_one(
 ) -> None:
     """Print what the requests of one run see."""
     from llmcost.cli.output import waiting
-    from llmcost.ground.files import check_place
+    from llmcost.ground.files import check_place, refuse_input
     from llmcost.report.simulate import REQUEST_COLUMNS, request_row, simulation_tables
     from llmcost.simulation.run import Run
 
@@ -136,8 +139,10 @@ def _simulate_one(
     if simulation.timeline and not form.json:
         raise InputError("--timeline: it is part of the JSON document; give --json too")
     spec = named.load(options)
-    files.ready(*[each for each in (named.model, *hw, simulation.trace, trace_out) if each is not None])
+    inputs = [each for each in (named.model, *hw, simulation.trace) if each is not None]
+    files.ready(*inputs, *([] if trace_out is None else [trace_out]))
     if trace_out is not None:
+        refuse_input(Path(trace_out), *inputs)
         check_place(Path(trace_out))
     launching.check(wanted=["--launch"] * launch, engine=options.engine, others=[*files.places()])
     more: dict[str, Any] = {}
@@ -207,6 +212,7 @@ def _simulate_many(
     money: Money,
     together: Together,
     form: o.Form,
+    files: o.Files,
 ) -> None:
     """Print a row for each GPU with each combination of values."""
     from llmcost.cli.output import waiting
@@ -227,6 +233,7 @@ def _simulate_many(
     rows = found.rows()
     if not rows:
         raise InputError(done[0].why_not if done else "interrupted before any run was done")
+    files.write(lambda: _chart_of(spec, chips, found))
     form.show(
         found.to_dict,
         lambda: (tuple(rows[0]), [tuple(row.values()) for row in rows]),
@@ -235,6 +242,16 @@ def _simulate_many(
     )
     if interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def _chart_of(spec: "ModelSpec", chips: "list[HardwareSpec]", found: "Simulations") -> "Chart":
+    """The picture of several runs."""
+    from llmcost.report.charts import Chart
+    from llmcost.report.simulate_charts import simulations_panels
+    from llmcost.report.sources import caption_of_several
+
+    below = caption_of_several([spec], chips, [])
+    return Chart(f"{spec.title}: what requests see", simulations_panels(found), below)
 
 
 def _asked(

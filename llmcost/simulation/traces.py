@@ -8,9 +8,9 @@ Mooncake    JSON lines: timestamp (milliseconds), input_length, output_length, h
             (https://github.com/kvcache-ai/Mooncake, FAST25-release/traces).
 results     of `vllm bench serve --save-detailed` and `sglang.bench_serving --output-details`: input_lens and
             output_lens in JSON or JSON lines, start_times where they have them.
-ShareGPT    a JSON list of conversations, each a list of turns with a `value`: as in the engines' benchmarks the first
-            turn is the prompt and the second the answer, and those too short or long for these are left out
-            (vllm/benchmarks/datasets.py, is_valid_sequence). A token is counted as four characters.
+ShareGPT    conversations, a JSON list or one a line, each a list of turns with a `value` or `content`: as in the
+            engines' benchmarks the first turn is the prompt and the second the answer, and those too short or long for
+            these are left out (vllm/benchmarks/datasets.py, is_valid_sequence). A token is counted as four characters.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ OWN = Format("input_tokens", "output_tokens", "arrival_s", float)
 AZURE = Format("ContextTokens", "GeneratedTokens", "TIMESTAMP", _date)
 MOONCAKE = Format("input_length", "output_length", "timestamp", lambda text: float(text) / 1000)
 FORMATS = (OWN, AZURE, MOONCAKE)
+RESULTS = {"input_lens", "total_input_tokens"}  # of an engine's benchmark: with and without its requests
 WHOLE_DATE = 1e9  # seconds: a time that counts from a date, not from the first request
 
 
@@ -92,14 +93,21 @@ def _requests(path: Path, file: TextIO, timed: bool) -> Iterator[Request]:
         row = _json_or_none(line)
         text = line + file.read() if row is None else ""
         whole = _document(path, text) if text else row
-        if isinstance(whole, dict) and "input_lens" in whole:
+        if isinstance(whole, dict) and RESULTS & whole.keys():
             results = [(1, whole)] if text else [(1, whole), *_json_rows(path, file, 2)]
+            if timed and whole.get("start_times") and len(results) > 1:
+                several = f"one of {len(results)} runs, each with times of its own; keep one, or give --rate"
+                raise SpecError(str(path), results[1][0], "start_times", several)
             for number, result in results:
                 yield from _results(path, number, result, timed)
             return
         if text:
             raise SpecError(str(path), 1, "", _unknown(()))
         file.seek(0)
+        if isinstance(row, dict) and _turns(row) is not None:
+            _need_times(path, timed)
+            yield from _conversations(path, (each for _, each in _json_rows(path, file, 1)))
+            return
         yield from _rows(path, _json_rows(path, file, 1), timed)
         return
     yield from _rows(path, _csv_rows(path, file), timed)
@@ -244,7 +252,7 @@ def _results(path: Path, line: int, result: Mapping[str, Any], timed: bool) -> I
     outputs: Any = result.get("output_lens")
     for name, values in {"input_lens": prompts, "output_lens": outputs, "start_times": times}.items():
         if not isinstance(values, list):
-            raise SpecError(str(path), line, name, "this list is missing: save the run with all its requests")
+            raise SpecError(str(path), line, name, "this list is missing: --save-detailed or --output-details save it")
     if len({len(each) for each in (prompts, outputs, times or prompts)}) > 1:
         raise SpecError(str(path), line, "output_lens", "input_lens, output_lens and start_times differ in length")
     found = []
@@ -257,10 +265,15 @@ def _results(path: Path, line: int, result: Mapping[str, Any], timed: bool) -> I
         yield each._replace(arrival=(each.arrival or 0.0) - began)
 
 
+def _turns(talk: Mapping[str, Any]) -> Any:
+    """The turns of a conversation, by one of the names that data sets have for them."""
+    return next((talk[name] for name in ("conversations", "conversation", "messages") if name in talk), None)
+
+
 def _conversations(path: Path, document: Any) -> Iterator[Request]:
     """Requests of ShareGPT's conversations, of a length that benchmarks take."""
     for number, each in enumerate(document, start=1):
-        turns = each.get("conversations", each.get("conversation")) if isinstance(each, dict) else None
+        turns = _turns(each) if isinstance(each, dict) else None
         if not isinstance(turns, list):
             raise SpecError(str(path), 0, f"[{number - 1}].conversations", "a list of turns is missing")
         if len(turns) < 2:

@@ -242,3 +242,11 @@ def test_fit_at_a_rate_wants_gpus_named(cli):
     answer = cli("fit", "llama3.1-8b", "--rate", "3", "--output", "5", "--tpot", "9")
     assert (answer.code, answer.out) == (2, "")
     assert "name some with --hw" in answer.err
+
+
+def test_a_trace_that_is_read_is_not_written_over(cli, tmp_path):
+    (trace := tmp_path / "own.csv").write_text("input_tokens,output_tokens,arrival_s\n10,2,0\n")
+    answer = cli("simulate", "llama3.1-8b", "--hw", "h100", "--trace", str(trace), "--trace-out", str(trace))
+    assert (answer.code, answer.out) == (2, "")
+    assert "own.csv: is what is read here" in answer.err
+    assert trace.read_text().startswith("input_tokens")

@@ -6,9 +6,10 @@ import pytest
 
 from llmcost.ground.errors import InputError
 from llmcost.ground.together import Together
+from llmcost.report.simulate_charts import simulations_panels
 from llmcost.search.fit import Precision
 from llmcost.search.fit_rate import fit_rate
-from llmcost.search.simulations import runs_of
+from llmcost.search.simulations import Asked, Simulations, runs_of
 from llmcost.serving.options import Options
 from llmcost.simulation.histograms import HISTOGRAMS
 from llmcost.simulation.options import SimulationOptions
@@ -83,6 +84,25 @@ def test_lists_give_a_row_a_run_and_every_form_has_it(cli):
         cli(*asked, "--csv").out.splitlines()[0].startswith("hw,rate,gpus,requests_per_s,output_tokens_per_s,goodput")
     )
     assert "goodput" in cli(*asked).out
+
+
+def test_several_runs_are_drawn_as_throughput_against_the_slowest_times_a_line_a_gpu():
+    runs = tuple(
+        Asked(chip.name, {"rate": rate}, simulate(LLAMA, chip, Options(rate=rate, requests=20), SimulationOptions()))
+        for chip in CHIPS
+        for rate in (2.0, 8.0)
+    )
+    ttft, tpot, latency = simulations_panels(Simulations(LLAMA.name, ("rate",), runs))
+    assert [line.label for line in ttft.lines] == [chip.name for chip in CHIPS]
+    assert tpot.lines[0].y == [each.found.output_tokens_per_s for each in runs[:2]]
+    assert latency.lines[0].x == [each.found.latency_seconds.p99 for each in runs[:2]]
+
+
+def test_a_picture_of_several_runs_is_written_and_a_report_refused(cli, tmp_path):
+    asked = ("simulate", "llama3.1-8b", "--hw", "h100", "--rate", "2,8", "--requests", "20")
+    assert cli(*asked, "--plot", str(tmp_path / "runs.svg")).code == 0
+    assert "Throughput against TTFT" in (tmp_path / "runs.svg").read_text()
+    assert "--html: of one run" in cli(*asked, "--html", str(tmp_path / "runs.html")).err
 
 
 @pytest.mark.parametrize(

@@ -64,3 +64,8 @@ def test_a_batch_takes_what_the_step_of_its_mix_takes(predictor):
 def test_cached_tokens_are_read_but_not_computed(predictor):
     whole, rest = predictor.predict_infer_time(batch((2048, 0))), predictor.predict_infer_time(batch((1024, 1024)))
     assert predictor.predict_infer_time(batch((1024, 0))) < rest < whole
+
+
+def test_an_engine_in_the_place_of_options_is_told_where_it_goes():
+    with pytest.raises(llmcost.InputError, match="an engine is given by its name, engine='vllm'"):
+        llmcost.StepTime("llama3.1-8b", "h100", "vllm")

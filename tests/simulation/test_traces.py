@@ -68,13 +68,30 @@ def test_results_of_engines_benchmarks_are_read_with_their_times_where_they_have
         read(tmp_path, lines, "r.jsonl")
 
 
+def test_several_runs_of_a_benchmark_have_no_times_in_common(tmp_path):
+    run = json.dumps({"input_lens": [10, 20], "output_lens": [4, 5], "start_times": [1.0, 2.0]})
+    with pytest.raises(SpecError, match="one of 2 runs, each with times of its own") as wrong:
+        read(tmp_path, f"{run}\n{run}\n", "r.jsonl")
+    assert (wrong.value.line, wrong.value.field) == (2, "start_times")
+    assert len(read(tmp_path, f"{run}\n{run}\n", "r.jsonl", timed=False)) == 4
+
+
+def test_results_without_their_requests_name_the_option_that_saves_them(tmp_path):
+    with pytest.raises(SpecError, match="--save-detailed or --output-details save it"):
+        read(tmp_path, '{"completed": 3, "total_input_tokens": 2400}', "r.json")
+
+
 def test_sharegpts_conversations_are_those_that_benchmarks_take(tmp_path):
     def talk(*sizes):
         return {"id": "x", "conversations": [{"from": "human", "value": "a" * size} for size in sizes]}
 
     talks = [talk(400, 800), talk(400), talk(8, 800), talk(5000, 800), talk(4000, 4800), talk(100, 100, 100)]
     text = json.dumps(talks)
-    assert read(tmp_path, text, "s.json", timed=False) == [(0.0, 100, 200, ()), (0.0, 25, 25, ())]
+    kept = [(0.0, 100, 200, ()), (0.0, 25, 25, ())]
+    assert read(tmp_path, text, "s.json", timed=False) == kept
+    assert read(tmp_path, "\n".join(map(json.dumps, talks)), "s.jsonl", timed=False) == kept
+    named = text.replace("conversations", "messages").replace("value", "content")
+    assert read(tmp_path, named, "m.json", timed=False) == kept
 
 
 @pytest.mark.parametrize(
