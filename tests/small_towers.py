@@ -86,6 +86,7 @@ SMALL = {
     "qwen3_vl_moe": {**QWEN3, "deepstack_visual_indexes": [0, 1]},
     "qwen3_5": QWEN3,
     "qwen3_5_moe": QWEN3,
+    "qwen4_exp": QWEN3,
     "gemma3": {
         **SIGLIP, "model_type": "siglip_vision_model", "image_size": 64, "patch_size": 4, "vision_use_head": False,
     },
@@ -106,6 +107,7 @@ SMALL = {
     "idefics3": {**SIGLIP, "image_size": 32, "patch_size": 4},
     "smolvlm": {**SIGLIP, "image_size": 32, "patch_size": 4},
     "mistral3": PIXTRAL,
+    "mistral_large4": PIXTRAL,
     "internvl": {**SIGLIP, "image_size": [32, 32], "patch_size": [4, 4]},
     "glm4v": GLM,
     "glm4v_moe": GLM,

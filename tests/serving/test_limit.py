@@ -199,14 +199,16 @@ def test_estimate_trains_as_fast_as_train_does(name, gpu):
 def test_those_that_wait_wait_as_long_as_littles_law_says():
     """49 requests on 8 GPUs, of which some wait: as many are there as come in while one is there, by Little's law.
 
-    Of 490 in all the first that have room do not wait, and those behind them half as long as all that follow.
+    Of 490 in all the first that have room do not wait, and those behind them half as long as all that follow. Those
+    that are preempted wait for all of it, between two tokens.
     """
     chosen = Options(prompt=6000, output=2000, dp=8, concurrency=49)
     found = estimate(load_model("llama3-8b"), load_hardware("rtx4090"), chosen).serving
     assert found.running < 49
     waiting, first = 49 - found.running, found.running
     waits = waiting * (1 - (first + waiting / 2) / 490)
-    assert found.expected.requests_per_s * found.expected.latency_seconds == pytest.approx(first + waits, rel=1e-9)
+    there = found.expected.requests_per_s * found.expected.latency_seconds
+    assert first + waits < there < first + waits + 0.1 * waiting
 
 
 def test_the_textbook_is_marked_where_it_is_faster_than_the_limit():
