@@ -223,9 +223,12 @@ def engine_from(document: Document) -> EngineSpec:
     fields = validate(document, SCHEMA)
     stated: dict[str, Figure] = {}
 
-    def taken(path: tuple[Any, ...], entry: dict[str, Any]) -> Any:
+    def check_source(path: tuple[Any, ...], entry: dict[str, Any]) -> None:
         if entry["source"] not in fields["sources"]:
             raise document.error((*path, "source"), f"{entry['source']!r} is not one of this file's sources")
+
+    def taken(path: tuple[Any, ...], entry: dict[str, Any]) -> Any:
+        check_source(path, entry)
         value = entry["value"]
         where = "".join(f", {word}" for word in _where(entry))
         name = ".".join(str(key) for key in path if not isinstance(key, int))
@@ -248,10 +251,7 @@ def engine_from(document: Document) -> EngineSpec:
     kinds = fields.get("collectives", {}).items()
     fields["collectives"] = {kind: tuple(taken(("collectives", kind), entry)) for kind, entry in kinds}
     if "nearby" in fields:
-        if fields["nearby"]["source"] not in fields["sources"]:
-            raise document.error(
-                ("nearby", "source"), f"{fields['nearby']['source']!r} is not one of this file's sources"
-            )
+        check_source(("nearby",), fields["nearby"])
         fields["nearby"] = tuple(NearRun(**run) for run in fields["nearby"]["runs"])
     fields["command"] = command_from(document, fields.get("command"))
     fields["log"] = log_from(document, fields.get("log", []))
