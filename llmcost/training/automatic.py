@@ -10,12 +10,13 @@ from itertools import product
 from math import inf
 from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import Number, present
+from llmcost.ground.algebra import Number, largest, present
 from llmcost.ground.constants import Constant
 from llmcost.machine.chip import Links
 from llmcost.parallel.layout import RECOMPUTE, ZERO, Layout
 from llmcost.parallel.rules import Shape, broken, divisors, shape_of
-from llmcost.training.passes import ALL_DIVIDED, Setup
+from llmcost.training.memory import all_stages, stage_memory
+from llmcost.training.passes import ALL_DIVIDED, Setup, forward_pass
 from llmcost.training.step import Step, evaluate_step
 
 TENSOR = (1, 2, 4, 8)  # tensor-parallel GPUs that are tried
@@ -62,20 +63,11 @@ def automatic(
     Who asks for ZeRO-3 and no other degree means data parallelism alone (FSDP): where legal, nothing else is tried.
     """
     shape = shape_of(at.model)
-    if given.get("zero") == 3 and not {"tp", "pp", "dp", "ep"} & given.keys():
-        replicas = at.layout._replace(tp=1, pp=1, dp=gpus // at.layout.cp, vp=1, zero=3)
-        if gpus % at.layout.cp == 0 and broken(replicas, shape, at.seq) is None:
-            given = given | {"tp": 1, "pp": 1}
     room = (1 - ROOM.value if shape.experts else 1) * capacity
     fewest = at.layout.global_batch if batch_of is None else batch_of(1)
     best: tuple[tuple[bool, bool, bool, float], Layout] | None = None
-    for spread in _spreads(at.layout, shape, gpus, given, at.seq, axes["zero"]):
-        for recompute in [given["recompute"]] if "recompute" in given else axes["recompute"]:
-            layout = spread._replace(recompute=recompute)
-            if batch_of is not None:
-                layout = layout._replace(global_batch=batch_of(layout.micro_batch * layout.dp))
-            if broken(layout, shape, at.seq) is not None:
-                break
+    for spread in _tried(at, shape, gpus, given, axes, batch_of):
+        for layout in spread:
             here = at._replace(layout=layout)
             step = evaluate_step(here)
             memory = step.memory_bytes() if needs is None else needs(here.resolved())
@@ -89,8 +81,34 @@ def automatic(
     return at.layout if best is None else best[1]
 
 
+def _tried(
+    at: Setup,
+    shape: Shape,
+    gpus: int,
+    given: Mapping[str, Any],
+    axes: Mapping[str, Sequence[Any]],
+    batch_of: Callable[[int], int] | None = None,
+) -> Iterator[Iterator[Layout]]:
+    """The legal layouts that `automatic` tries, those that differ in what is recomputed together, the least first."""
+    if given.get("zero") == 3 and not {"tp", "pp", "dp", "ep"} & given.keys():
+        replicas = at.layout._replace(tp=1, pp=1, dp=gpus // at.layout.cp, vp=1, zero=3)
+        if gpus % at.layout.cp == 0 and broken(replicas, shape, at.seq) is None:
+            given = {**given, "tp": 1, "pp": 1}
+
+    def recomputing(spread: Layout) -> Iterator[Layout]:
+        for recompute in [given["recompute"]] if "recompute" in given else axes["recompute"]:
+            layout = spread._replace(recompute=recompute)
+            if batch_of is not None:
+                layout = layout._replace(global_batch=batch_of(layout.micro_batch * layout.dp))
+            if broken(layout, shape, at.seq) is not None:
+                return
+            yield layout
+
+    return map(recomputing, _spreads(at.layout, shape, gpus, given, at.seq, axes["zero"]))
+
+
 def _spreads(
-    base: Layout, shape: Shape, gpus: int, given: dict[str, Any], seq: int, zeros: Sequence[int]
+    base: Layout, shape: Shape, gpus: int, given: Mapping[str, Any], seq: int, zeros: Sequence[int]
 ) -> Iterator[Layout]:
     """The layouts that are tried, without their recomputation: degrees that multiply to the GPUs, chunks and ZeRO."""
     powers_of_two = [p for p in divisors(gpus) if p & (p - 1) == 0 and p <= shape.layers]
@@ -199,13 +217,23 @@ def enough_gpus(
     node = at.layout.gpus_per_node
     links = at.chip.links or Links(None, None)
     known = inf if links.fabric_bytes_per_s else node if links.node_bytes_per_s else 1
+    shape, alone = shape_of(at.model), at._replace(layout=Layout(gpus_per_node=node)).resolved()
+    states = stage_memory(alone, forward_pass(alone), 0).optimizer  # no layout divides them over more than all GPUs
+
+    def fits(layout: Layout) -> bool:
+        here = at._replace(layout=layout).resolved()
+        return bool(largest([each.total() for each in all_stages(here, forward_pass(here))]) <= capacity)
+
     for factor in (2**n for n in range(1, 11)):
         more = gpus * factor
         if more > known:
             return None
+        if states > more * capacity:
+            continue
         batch = -(-at.layout.global_batch // more) * more
         base = Layout(gpus_per_node=node, global_batch=batch, sequence_parallel=at.layout.sequence_parallel)
-        layout = automatic(at._replace(layout=base), more, dict(given), capacity, axes=axes)
-        if evaluate_step(at._replace(layout=layout)).memory_bytes() <= capacity:
+        if any(
+            fits(layout) for spread in _tried(at._replace(layout=base), shape, more, given, axes) for layout in spread
+        ):
             return int(more)
     return None

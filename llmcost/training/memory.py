@@ -20,7 +20,7 @@ from llmcost.model.architecture import Pass
 from llmcost.model.lora import is_quantised, is_trained
 from llmcost.model.operators import Operator
 from llmcost.model.training_kernels import LOSSES
-from llmcost.parallel.layout import Layout, Stage, held_by_gpu, stage_of, telling_stages
+from llmcost.parallel.layout import Layout, Stage, held_by_gpu, stage_of, telling_gpus, telling_stages
 from llmcost.training.activations import chosen, kept
 from llmcost.training.communication import Held
 from llmcost.training.passes import Setup
@@ -157,6 +157,11 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
         reserved_share=reserved_share(recipe),
         beside=TRAINING_CONTEXT.value + TRAINING_COMMUNICATORS.value * minimum(1, layout.gpus() - 1),
     )
+
+
+def all_stages(at: Setup, a_pass: Pass) -> list[StageMemory]:
+    """Memory of the stages of which one is the fullest, the first and the last at the ends."""
+    return [stage_memory(at, a_pass, index) for index in telling_gpus(at.layout)]
 
 
 def reserved_share(recipe: Recipe) -> Number:

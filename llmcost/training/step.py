@@ -19,11 +19,11 @@ from llmcost.model.lora import is_trained
 from llmcost.model.operators import Gemm, GroupedGemm
 from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.layout import Layout, telling_gpus
+from llmcost.parallel.layout import Layout
 from llmcost.specs.catalog import load_hardware, names
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.activations import closing, computed_again, halved
-from llmcost.training.memory import StageMemory, fullest, share_recomputed_of_all, stage_memory, trained_part
+from llmcost.training.memory import StageMemory, all_stages, fullest, share_recomputed_of_all, trained_part
 from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.recipe import DTYPES, Recipe
 from llmcost.training.shares import shares_for
@@ -103,7 +103,7 @@ def evaluate_step(at: Setup) -> Step:
     at = at.resolved()
     a_pass, layout = forward_pass(at), at.layout
     seconds = step_seconds(at, a_pass)
-    memory = [stage_memory(at, a_pass, index) for index in telling_gpus(layout)]
+    memory = all_stages(at, a_pass)
     flops = step_flops(at, a_pass)
     return Step(
         seconds=seconds,

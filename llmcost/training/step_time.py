@@ -170,16 +170,19 @@ def _started(at: Setup) -> Number:
     return 0 if host is None else host.layer * (at.model.num_hidden_layers - experts) + host.expert_layer * experts
 
 
-def _with_host(inside: Part, at: Setup) -> Part:
-    """The layers, each of whose passes takes at least as long as the host takes to start its kernels."""
+def _with_host(inside: Part, at: Setup, context: tuple[Number, Number]) -> Part:
+    """The layers, each of whose passes takes at least as long as the host takes to start its kernels.
+
+    What is exposed of `context` parallelism, forward and backward, is a part of that time.
+    """
     if at.efficiency.host is None:
         return inside
     least = _started(at)
 
-    def waits(one: Direction) -> Direction:
-        return one._replace(host=maximum(0, least - one.total()))
+    def waits(one: Direction, sent: Number) -> Direction:
+        return one._replace(host=maximum(0, least - one.total() - sent))
 
-    return inside._replace(forward=waits(inside.forward), backward=waits(inside.backward))
+    return inside._replace(forward=waits(inside.forward, context[0]), backward=waits(inside.backward, context[1]))
 
 
 def left_of(sent: Number, beside: Number, share: Number) -> Number:
@@ -197,8 +200,9 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     """Expected seconds of a whole step by cause, from the forward pass of one micro-batch."""
     layout, layers = at.layout, at.model.num_hidden_layers
     first, inside, last = (part_of(ops, at) for ops in a_pass)
-    inside = _with_host(inside, at)
-    context, pipeline = _context(at, a_pass), _sends(at)
+    sent_by_context = _context(at, a_pass)
+    inside = _with_host(inside, at, sent_by_context)
+    context, pipeline = sum_of(sent_by_context), _sends(at)
     all_again = _recomputed(at, a_pass, inside.forward)
     all_again = all_again + _inputs_awaited(at, inside, all_again)
 
@@ -221,12 +225,15 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     held, trained = (fullest(each, layout, layers) for each in (a_pass, trained_part(a_pass, at.recipe)))
     bytes_per_s = at.chip.bandwidth * at.efficiency.kernels["gemm"].memory
     adding_up = _adding_up(at, trained, share * inside.weight, bytes_per_s)
+    lengthened = adding_up if at.recipe.kernels == "vendor" else 0  # its products, beside which gradients are sent
+    if at.efficiency.host is not None:  # the backward pass takes as long as the host or longer, with it
+        back = back._replace(host=maximum(0, back.host - adding_up))
     exposed = Exposed(
         tensor=m * (ahead.tensor + back.tensor),
         context=m * share * context,
         expert=m * (ahead.expert + back.expert),
         pipeline=m * pipeline,
-        data=_data(at, held, trained, ahead.total(), back.total() + share * again),
+        data=_data(at, held, trained, ahead.total(), back.total() + share * again + lengthened),
     )
     causes = {
         "compute": m * (ahead.products + back.products),
@@ -311,7 +318,8 @@ def _recomputed(at: Setup, a_pass: Pass, layers: Direction) -> Number:
         return 0
     if at.layout.recompute == "full":
         left_out = part_of(closing(a_pass.layers), at).forward.total() if at.recipe.early_stop else 0
-        return layers.total() - left_out
+        again = layers.total() - layers.host - left_out
+        return again if at.efficiency.host is None else maximum(again, _started(at))
     if at.recipe.recomputed:
         return part_of([op for op in a_pass.layers if computed_again(op, at.recipe)], at).forward.total()
     if at.recipe.attention == "unfused":
@@ -331,23 +339,24 @@ def _inputs_awaited(at: Setup, inside: Part, again: Number) -> Number:
     return maximum(0, sent - inside.forward.total()) + maximum(0, sent - inside.backward.total() - again)
 
 
-def _context(at: Setup, a_pass: Pass) -> Number:
-    """Exposed seconds of context parallelism of one micro-batch, forward and backward, through all layers of the model.
+def _context(at: Setup, a_pass: Pass) -> tuple[Number, Number]:
+    """Exposed seconds of context parallelism of one micro-batch through all layers of the model: forward, backward.
 
     A ring sends beside the attention of the part that has arrived already; an all-gather or all-to-all stands before
     and after attention. Backward, a ring and an all-gather send twice as much (communication.context_collective).
     """
-    exposed: Number = 0
+    ahead: Number = 0
+    behind: Number = 0
     if not present(at.layout.cp - 1):
-        return exposed
+        return ahead, behind
     share = at.recipe.overlap.context if at.layout.context_parallel == "ring" else 0
     for op in attentions(a_pass.layers):
         sent = op.count * collective_seconds(context_collective(op, at.layout), at.chip.links, at.efficiency)
         returned = sent if at.layout.context_parallel == "ulysses" else 2 * sent
         beside = part_of([op], at)
-        exposed = exposed + left_of(sent, beside.forward.total(), share)
-        exposed = exposed + left_of(returned, beside.backward.total(), share)
-    return exposed
+        ahead = ahead + left_of(sent, beside.forward.total(), share)
+        behind = behind + left_of(returned, beside.backward.total(), share)
+    return ahead, behind
 
 
 def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> Number:
