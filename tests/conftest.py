@@ -13,6 +13,7 @@ import os
 
 os.environ.pop("LLMCOST_LANG", None)
 os.environ["LLMCOST_VERIFY"] = "1"  # before llmcost is imported: every pass is verified (model/verify.py)
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is: the small products here only wait for each other's threads
 
 import subprocess
 import sys
@@ -24,6 +25,7 @@ import pytest
 from hypothesis import settings
 
 from llmcost.cli import main
+from llmcost.model import verify
 from llmcost.report import words
 from llmcost.serving import repeated
 
@@ -82,6 +84,18 @@ def calculated():
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(repeated, "WORTH", inf)
+        yield
+
+
+WORTH = repeated.WORTH
+
+
+@pytest.fixture(scope="module")
+def as_users_have_it():
+    """Answers without the checks of each pass, and compiled where that is worth it: what a user has, and quicker."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify, "ON", False)
+        patch.setattr(repeated, "WORTH", WORTH)
         yield
 
 

@@ -85,7 +85,7 @@ def places(text: str) -> Iterator[tuple[tuple[Key, ...], int]]:
             path[-1] = word
             yield tuple(path), line
         elif mark != ",":
-            word = json.loads(mark)
+            word = json.loads(mark) if "\\" in mark else mark[1:-1]
 
 
 def document_of(text: str, file: str) -> Document:

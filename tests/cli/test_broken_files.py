@@ -38,9 +38,9 @@ def written_wrongly(data):
     for path in [path for path in paths_in(data) if not _said_before(path)]:
         *parents, last = path
         for wrong in ("left out", *WRONG):
-            changed = copy.deepcopy(data)
-            target = changed
-            for key in parents:
+            changed = target = copy.copy(data)
+            for key in parents:  # copied on the way alone
+                target[key] = copy.copy(target[key])
                 target = target[key]
             if wrong == "left out":
                 del target[last]

@@ -24,21 +24,15 @@ from llmcost.cli.page_build import IN_BROWSER, build_page
 from llmcost.ground.errors import InputError
 from llmcost.ground.units import scaled
 from llmcost.ground.units import seconds as seconds_in_words
-from llmcost.model import verify
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := which(name))), None)
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
+    pytest.mark.usefixtures("as_users_have_it"),
+]
 DESK = {"width": 1360, "height": 900}
 MIX = "model=mixtral-8x7b&hw=h200&gpus=2&engine=vllm&concurrency=64&prompt=2k&output=500"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def unverified():
-    """As users have it: without the checks of each pass, which make the suite's answers slow."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verify, "ON", False)
-        yield
 
 
 @pytest.fixture(scope="module")

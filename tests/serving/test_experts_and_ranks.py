@@ -151,7 +151,7 @@ def test_experts_that_gpus_do_not_share_evenly_are_refused(degrees, says):
         ["compare", "qwen3-30b-a3b", "--hw", "h100", "-b", "64"],
         ["sweep", "qwen3-30b-a3b", "--hw", "h100", "--batch", "64"],
         ["explain", "qwen3-30b-a3b", "decode.expected.seconds_per_step", "--hw", "h100", "-b", "64"],
-        ["plan", "qwen3-30b-a3b", "--serve", "--hw", "h100", "--gpus", "2"],
+        ["plan", "qwen3-30b-a3b", "--serve", "--hw", "h100", "--gpus", "1"],
     ],
     ids=lambda command: command[0],
 )

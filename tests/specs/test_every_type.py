@@ -1,7 +1,7 @@
 """Every default config through every question: answered, or refused in one message, never with a traceback.
 
 Estimates and operators are asked of every type. Training and formulas take a hundred times as long and differ by
-structure alone: they are asked of one type for each combination of blocks.
+structure alone: they are asked of one type for each combination of blocks; so are commands that make several estimates.
 """
 
 import json
@@ -108,10 +108,13 @@ COMMANDS = {  # every command that reads a config, as few GPUs and tokens as it 
 }
 
 
+SEVERAL_ESTIMATES = ("compare", "sweep", "fit")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_answers_every_default_config_or_says_why_not(cli, command, tmp_path):
     """Exit code 0, or 1 where the model fits no GPU, or 2 with the key that a default config lacks."""
-    for kind in all_types():
+    for kind in [*OF_EACH_STRUCTURE, *REFUSED] if command in SEVERAL_ESTIMATES else all_types():
         path = tmp_path / f"{kind}.json"
         path.write_text(json.dumps({"model_type": kind}), "utf-8")
         answer = cli(command.strip(), path, *COMMANDS[command])

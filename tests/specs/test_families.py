@@ -47,7 +47,7 @@ SMALL = {
     80: "intermediate_size_mlp",
     40: "moe_intermediate_size",
     48: "shared_expert_intermediate_size",
-    160: "vocab_size decoder_vocab_size",
+    160: "vocab_size decoder_vocab_size vocab_size_per_layer_input",
     4: "num_hidden_layers n_layer n_layers num_layers decoder_layers num_attention_heads n_head n_heads num_heads "
     "attention_heads decoder_attention_heads",
     2: "num_key_value_heads num_kv_heads num_experts_per_tok moe_k moe_topk eos_token_id",
