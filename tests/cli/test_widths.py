@@ -34,7 +34,7 @@ SHOWN = [
     "ops llama3-8b --hw h100",
     "ops deepseek-v3 --phase decode",
     "fit llama3-70b --hw h100,l40s --price 2",
-    "fit llama3-8b",
+    "fit llama3-8b --gpus 1",
     "sweep llama3-8b --hw h100 --batch 1..8:x2",
     "compare llama3-8b qwen3-8b --hw h100,mi300x --batch 16 --price h100=2.5 --price mi300x=2",
     "simulate llama3.1-8b --hw h100 --rate 12 --requests 20 --ttft 500 --price 2",
