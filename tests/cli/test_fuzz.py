@@ -1,4 +1,4 @@
-"""A thousand inputs of benchmarks/fuzz.py: hostile input of each kind is answered, or refused in one message, within bounds."""
+"""A part of benchmarks/fuzz.py: hostile input of each kind is answered, or refused in one message, within bounds."""
 
 import sys
 from pathlib import Path
