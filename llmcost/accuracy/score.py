@@ -152,7 +152,8 @@ def by_gpu(each: Check) -> tuple[str, ...]:
 
 def by_engine(each: Check) -> tuple[str, ...]:
     """The key of a group by engine: its class, and its name with the version."""
-    return (class_of(each.case), each.case.settings["engine"] or "single kernels")
+    nameless = "single kernels" if each.case.source.kind == "micro" else "not said"
+    return (class_of(each.case), each.case.settings["engine"] or nameless)
 
 
 def percentile(values: list[float], share: float) -> float:

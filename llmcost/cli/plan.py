@@ -98,7 +98,7 @@ def plan(
     files: Annotated[o.Files, Takes(o.Files)],
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
-    """The fastest of every legal layout of a training step of MODEL, and why the others lose.
+    """The fastest of every legal layout to train MODEL, or with --serve to serve it, and why the others lose.
 
     With --serve: the layout, and the requests in flight, that give most tokens a second a GPU within --ttft and --tpot.
 

@@ -94,7 +94,8 @@ class Run:
         """The answer, from the requests that were answered. Raises InputError where there are none."""
         times, replicas = self.times, self.cluster.replicas()
         if not times.requests:
-            raise InputError("no request was answered: " + ("interrupted" if interrupted else "the trace has none"))
+            trace = "" if self.chosen.trace is None else f"{self.chosen.trace}: "
+            raise InputError("no request was answered: interrupted" if interrupted else f"{trace}it has no requests")
         duration = times.last - times.first
         policies = {each.policy.blocks for each in replicas}
         largest = replicas[-1].policy  # of a replica that decodes

@@ -82,7 +82,7 @@ def test_a_trace_without_requests_is_refused(cli, tmp_path):
     path.write_text("input_tokens,output_tokens,arrival_s\n", encoding="utf-8")
     answer = cli("simulate", "llama3.1-8b", "--hw", "h100", "--trace", path)
     assert (answer.code, answer.out) == (2, "")
-    assert "the trace has none" in answer.err
+    assert answer.err == f"llmcost: {path}: it has no requests\n"
 
 
 FIT = ("fit", "llama3.1-8b", "--hw", "h100,l40s", "--weight-dtype", "fp8", "--gpus", "1", "--rate", "30")
