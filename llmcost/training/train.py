@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llmcost.ground.algebra import Number, is_plain, largest, named
+from llmcost.ground.algebra import Number, is_plain, largest, named, present
 from llmcost.ground.errors import InputError
 from llmcost.ground.units import DAY, HOUR
 from llmcost.machine import textbook
@@ -113,7 +113,7 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool,
             dispatch_dtype=options.dispatch_dtype,
             mfu_assumed=options.mfu,
         ),
-        layout=_spread(at.layout, chosen),
+        layout=_spread(at.layout, chosen, experts=present(at.model.expert_layers())),
         **expected._asdict(),
         mfu=step.mfu(),
         hfu=step.hfu(),
@@ -190,10 +190,10 @@ def share_of_step(draw: Draw, step: Step) -> Number:
     return share_drawn(draw, (memory + optimizer) / total, computed)
 
 
-def _spread(layout: Layout, chosen: bool) -> Spread:
-    """The layout as results tell it."""
+def _spread(layout: Layout, chosen: bool, *, experts: bool) -> Spread:
+    """The layout as results tell it; no GPUs split an expert where a model has none."""
     fields = layout._asdict() | {
-        "etp": layout.expert_tp(),
+        "etp": layout.expert_tp() if experts else 1,
         "micro_batches": layout.micro_batches(),
         "chosen": chosen,
     }

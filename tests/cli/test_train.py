@@ -45,6 +45,13 @@ def document(cli, *arguments):
     return json.loads(answer.out)
 
 
+def test_the_layout_says_how_many_gpus_split_an_expert_where_there_are_experts(cli):
+    layout = ("--hw", "h100", "--gpus", "8", "--tp", "2", "--pp", "1", "--ep", "1")
+    dense, mixture = (document(cli, "train", name, *layout)["layout"] for name in ("llama3-8b", "mixtral-8x7b"))
+    assert (dense["tp"], dense["etp"]) == (2, 1)
+    assert (mixture["tp"], mixture["etp"]) == (2, 2)
+
+
 def test_the_keys_that_scripts_rely_on(cli):
     found = document(cli, *RUN)
     assert found["schema"] == "llmcost.train/1"
