@@ -253,7 +253,7 @@ def explain(
         raise InputError(f"{' and '.join(name for name, given in forms.items() if given)}: choose one")
     files.ready(model, *([] if hw is None else [hw]))
     asked = " ".join(quantity) if quantity else None
-    found = Explanations(spec.name, tuple(compute(spec, chip, options, asked)))
+    found = Explanations(spec.name, tuple(compute(spec, chip, options, asked)), options.engine)
     if html is not None:
         _write_page(Path(html), spec, found, {each.quantity: each for each in compute(spec, chip, options)})
         return

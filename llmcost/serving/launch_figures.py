@@ -132,8 +132,10 @@ def placed(model: ModelSpec, hardware: HardwareSpec, w: Workload) -> dict[str, A
     part, _, count = (w.offload or "").partition(":")
     layers = int(count) if part == LAYERS else 0
     whole = part == EXPERTS and (not count or int(count) == model.expert_layers())
+    on_gpus = None if hardware.is_cpu() else model.num_hidden_layers + 1 - layers
     return {
-        "gpu_layers": None if hardware.is_cpu() else model.num_hidden_layers + 1 - layers if layers else ALL,
+        "gpu_layers": on_gpus if layers else on_gpus and ALL,
+        "layers_on_gpus": on_gpus,
         "host_experts": int(count) if part == EXPERTS and not whole else None,
         "all_host_experts": whole or None,
         "no_gpu": hardware.is_cpu() or None,
@@ -221,15 +223,14 @@ def logged(asked: Asked) -> dict[str, Any]:
     longest = caches.sequence(w.context) + caches.prompt(w.context)
     slots = running_of(w)
     weights = m.weights_bytes * w.tp * w.pp + stored_bytes(on_host(step.share.layers))
-    all_layers = model.num_hidden_layers + 1
-    on_gpus = placed(model, asked.hardware, w)["gpu_layers"]
     params = count_params(operators(model, server.size, Load(1, 1, 1))).total
     return {
         "weights_gib": m.weights_bytes / GIB,
+        "weights_mib": m.weights_bytes / MIB,
         "model_gib": weights / GIB,
         "bits_a_weight": weights * BITS / params,
-        "gpu_layers": all_layers if on_gpus == ALL else on_gpus,
-        "all_layers": all_layers,
+        "layers_on_gpus": placed(model, asked.hardware, w)["layers_on_gpus"],
+        "all_layers": model.num_hidden_layers + 1,
         "room_gib": room / GIB,
         "kv_tokens": tokens,
         "kv_blocks": tokens // int(PAGE.value),

@@ -62,6 +62,7 @@ SCHEMA = record(
         **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
         "free_memory_fraction": _sourced(_SHARE),
         "activations": _sourced(choice("bf16", "fp16")),
+        "no_server": _sourced(TEXT),
         **dict.fromkeys(("reserve_output", "cpus"), _sourced(FLAG)),
         "copies_from": _sourced(SIZE),
         "nearby": record(required={"source": TEXT, "runs": several(_RUN, most=MOST_RUNS)}, optional={"note": TEXT}),
@@ -144,7 +145,8 @@ class EngineSpec(NamedTuple):
     it sizes its cache. `collectives`: what it has for each kind of exchange (EXCHANGES): libraries that ship
     (hardware/collectives), NCCL, kernels of its own. `cpus`: it runs on CPUs too, and its figures may be taken for
     them. `copies_from`: tokens at a time from which it copies weights out of the host's memory to the GPU; None:
-    whenever that is quicker. `nearby`: runs of one's own that times near them follow.
+    whenever that is quicker. `nearby`: runs of one's own that times near them follow. `no_server`: why no command starts
+    a server of it.
     """
 
     name: str
@@ -179,6 +181,7 @@ class EngineSpec(NamedTuple):
     cpus: bool = False
     copies_from: int | None = None
     nearby: tuple[NearRun, ...] = ()
+    no_server: str = ""
     notes: tuple[str, ...] = ()
     stated: dict[str, Figure] = {}  # noqa: RUF012
 
