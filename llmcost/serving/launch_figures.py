@@ -70,6 +70,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "tp": w.tp,
         "pp": w.pp,
         "dp": ranks,
+        "own_ranks": ranks // sharing,
         "ep": w.ep,
         "experts": experts,
         "all2all": w.all2all and w.all2all + (" for prompts" if asked.role == "prefill" else ""),
@@ -161,7 +162,7 @@ def spread_of(command: Command, model: ModelSpec, w: Workload) -> tuple[str, int
         return "partly" if layout.expert_tp() > 1 else "spread", sharing, sharing
     experts = "copied" if model.has_experts() and w.dp > 1 else "whole"
     told = [each for each in command.arguments if each.figure == "experts"]
-    if "dp" not in command.uses() or any(experts not in each.words for each in told):
+    if not {"dp", "own_ranks"} & command.uses() or any(experts not in each.words for each in told):
         return "whole", 1, 1
     return experts, 1, w.dp
 
@@ -221,6 +222,7 @@ def logged(asked: Asked) -> dict[str, Any]:
     block = caches.page * position + caches.states
     tokens = int(room // block * caches.page) if block else 0
     longest = caches.sequence(w.context) + caches.prompt(w.context)
+    fitting = room / longest if longest else 0
     slots = running_of(w)
     weights = m.weights_bytes * w.tp * w.pp + stored_bytes(on_host(step.share.layers))
     params = count_params(operators(model, server.size, Load(1, 1, 1))).total
@@ -236,7 +238,8 @@ def logged(asked: Asked) -> dict[str, Any]:
         "kv_blocks": tokens // int(PAGE.value),
         "kv_gib": tokens * position / GIB,
         "half_gib": tokens * position / 2 / GIB,
-        "fitting": room / longest if longest else 0,
+        "fitting": fitting,
+        "fitting_tokens": int(fitting * w.context),
         "all_context_mib": w.context * slots * position * w.tp * w.pp / MIB,
         "context": w.context,
         "all_context": w.context * slots,

@@ -6,10 +6,12 @@ machine/defaults.py that are others under this engine.
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number, is_one
+from llmcost.ground.errors import InputError
 from llmcost.ground.units import BITS, parse_quantity
 from llmcost.specs.engine_command import COMMAND, LOG, Command, LogLine, command_from, log_from
 from llmcost.specs.hardware import SOURCES, Figure, HardwareSpec
@@ -37,6 +39,14 @@ _RUN = record(
 OWN_COLLECTIVES = ("custom", "gather", "nccl")  # what engines have besides the libraries of hardware/collectives
 MOST_RUNS = 1000  # of one's own that an engine's file keeps
 SPLITS = ("tp", "pp", "ep")  # ways of splitting one copy of a model
+JOINED = (
+    "sources",
+    "stated",
+    "figures",
+    "collectives",
+    "kv_dtype",
+)  # fields that add to those of the engine it is like
+NOT_SHARED = ("aliases", "gpu", "errors")  # fields that are of one file alone
 SCHEMA = record(
     required={
         **dict.fromkeys(("name", "title", "version", "url"), TEXT),
@@ -48,7 +58,7 @@ SCHEMA = record(
         "command": COMMAND,
         "log": LOG,
         "aliases": several(TEXT),
-        **dict.fromkeys(("kernels", "kernels_shared", "gpu"), TEXT),
+        **dict.fromkeys(("kernels", "kernels_shared", "gpu", "like"), TEXT),
         "formats": several(TEXT),
         "not_on": _sourced(several(TEXT)),
         "layouts": _sourced(several(choice(*SPLITS)) | {"min_length": 1}),
@@ -145,8 +155,8 @@ class EngineSpec(NamedTuple):
     it sizes its cache. `collectives`: what it has for each kind of exchange (EXCHANGES): libraries that ship
     (hardware/collectives), NCCL, kernels of its own. `cpus`: it runs on CPUs too, and its figures may be taken for
     them. `copies_from`: tokens at a time from which it copies weights out of the host's memory to the GPU; None:
-    whenever that is quicker. `nearby`: runs of one's own that times near them follow. `no_server`: why no command starts
-    a server of it.
+    whenever that is quicker. `nearby`: runs of one's own that times near them follow. `no_server`: why no command
+    starts a server of it. `like`: the shipped engine whose facts hold where the file says nothing else.
     """
 
     name: str
@@ -182,6 +192,7 @@ class EngineSpec(NamedTuple):
     copies_from: int | None = None
     nearby: tuple[NearRun, ...] = ()
     no_server: str = ""
+    like: str = ""
     notes: tuple[str, ...] = ()
     stated: dict[str, Figure] = {}  # noqa: RUF012
 
@@ -222,7 +233,39 @@ class EngineSpec(NamedTuple):
 
 
 def engine_from(document: Document) -> EngineSpec:
-    """The engine that a document describes. Raises SpecError, also for a source that the file does not list."""
+    """The engine that a document describes, with what the one that it is like says beside.
+
+    Raises SpecError, also for a source that the file does not list.
+    """
+    own = _said_in(document)
+    return own if not own.like else _beside(document, own)
+
+
+def _beside(document: Document, own: EngineSpec) -> EngineSpec:
+    """An engine with the facts of the shipped one that it is like, where its own file says nothing else.
+
+    Raises SpecError where there is no such engine, it is like another one, or both have a source of the same name.
+    """
+    from llmcost.specs.catalog import load_engine
+
+    try:
+        base = load_engine(own.like)
+    except InputError as error:
+        raise document.error(("like",), str(error)) from None
+    if base.like or own.like.endswith((".yaml", ".yml")):
+        raise document.error(("like",), f"{own.like!r}: name a shipped engine that says everything itself")
+    for name in own.sources.keys() & base.sources.keys():
+        raise document.error(("sources", name), f"the engine {own.like} has a source of this name: take another one")
+    others = {*base._fields} - document.data.keys() - {*NOT_SHARED, *JOINED}
+    joined = {name: getattr(base, name) | getattr(own, name) for name in JOINED}
+    said = document.data.keys() - {*JOINED}
+    inherited = {name: each for name, each in base.stated.items() if re.split("[.,]", name)[0] not in said}
+    joined["stated"] = own.stated | {name: each for name, each in inherited.items() if name not in own.stated}
+    return own._replace(**{name: getattr(base, name) for name in others}, **joined)
+
+
+def _said_in(document: Document) -> EngineSpec:
+    """The engine that a document describes by itself. Raises SpecError."""
     fields = validate(document, SCHEMA)
     stated: dict[str, Figure] = {}
 

@@ -17,6 +17,7 @@ FIGURES = {
     "tp": "GPUs that a layer is split over",
     "pp": "pipeline stages",
     "dp": "data-parallel ranks",
+    "own_ranks": "data-parallel ranks that share no experts",
     "ep": "GPUs that experts are spread over",
     "experts": "experts: whole in a tensor-parallel group, spread (--ep is --tp times --dp), partly, or copied",
     "all2all": "the library that sends tokens to experts on other GPUs",
@@ -71,6 +72,7 @@ LOGGED = {
     "kv_gib": "the KV cache of one GPU, in whole blocks, GiB",
     "half_gib": "its keys alone, or its values alone, GiB",
     "fitting": "requests of the longest length that the KV cache has room for",
+    "fitting_tokens": "tokens of all the requests of the longest length that the KV cache has room for",
     "all_context_mib": "the KV cache of all requests at their longest, MiB",
     **{name: FIGURES[name] for name in ("layers_on_gpus", "context", "all_context", "chunk", "slots")},
 }
@@ -132,9 +134,9 @@ class Command(NamedTuple):
 
     `across_nodes`: what stands before it where it runs on several nodes, "" for nothing. `file`, `file_flag`: the file
     that settings are written to, and the flag that names it. `weights_file`: how files of weights end, for engines that
-    read one file and no folder, or folders of what they read, for those that read no checkpoint. `router`: the command of what stands before servers of prompts and of decode, with
-    their addresses as variables of the shell, and `router_note`: what has to be said of it. `encoders`: what the
-    encoders read of the encoder-decoders that it serves.
+    read one file and no folder, or folders of what they read, for those that read no checkpoint. `router`: the command
+    of what stands before servers of prompts and of decode, with their addresses as variables of the shell, and
+    `router_note`: what has to be said of it. `encoders`: what the encoders read of the encoder-decoders that it serves.
     """
 
     version: str
