@@ -7,6 +7,7 @@ machine/defaults.py that are others under this engine.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -232,24 +233,22 @@ class EngineSpec(NamedTuple):
         return next((limit.value for limit in getattr(self, name) if limit.holds(hardware)), None)
 
 
-def engine_from(document: Document) -> EngineSpec:
-    """The engine that a document describes, with what the one that it is like says beside.
+def engine_from(document: Document, load: Callable[[str], EngineSpec]) -> EngineSpec:
+    """The engine that a document describes, with what the one that it is like says beside, which `load` finds.
 
     Raises SpecError, also for a source that the file does not list.
     """
     own = _said_in(document)
-    return own if not own.like else _beside(document, own)
+    return own if not own.like else _beside(document, own, load)
 
 
-def _beside(document: Document, own: EngineSpec) -> EngineSpec:
+def _beside(document: Document, own: EngineSpec, load: Callable[[str], EngineSpec]) -> EngineSpec:
     """An engine with the facts of the shipped one that it is like, where its own file says nothing else.
 
     Raises SpecError where there is no such engine, it is like another one, or both have a source of the same name.
     """
-    from llmcost.specs.catalog import load_engine
-
     try:
-        base = load_engine(own.like)
+        base = load(own.like)
     except InputError as error:
         raise document.error(("like",), str(error)) from None
     if base.like or own.like.endswith((".yaml", ".yml")):

@@ -23,7 +23,7 @@ from llmcost.specs.catalog import load_engine, names, shipped
 
 CHIP = Chip(1e12, 1e12, 1e12, 1e9, 1e9)
 LLAMA = load_model("llama3-8b")
-VENDORS = {"NVIDIA": "rtx4080", "AMD": "mi300x", "Apple": "m3-max", "Intel": "gaudi3"}
+VENDORS = {"NVIDIA": "rtx4080", "AMD": "mi300x", "Apple": "m3-max", "Intel": "arc-b580"}
 FORMATS = ("fp16", "q4_k_m", "int4-g128-zp", "int8", "mlx-4bit-g64", "mlc-q4", "int4-g32-bf16-zp")
 
 

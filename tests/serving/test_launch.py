@@ -13,8 +13,7 @@ from llmcost import estimate, load_hardware, load_model
 from llmcost.ground.errors import InputError, SpecError
 from llmcost.serving.launch import launch_of, log_of
 from llmcost.serving.launch_figures import Asked, figures_of, logged
-from llmcost.specs.catalog import load_engine, names, shipped
-from llmcost.specs.engine import engine_from
+from llmcost.specs.catalog import engine_of, load_engine, names, shipped
 from llmcost.specs.engine_command import FIGURES, LOGGED
 from llmcost.specs.reader import parse_yaml
 
@@ -390,7 +389,7 @@ def test_an_engine_file_with_a_wrong_command_is_refused_with_its_line(change):
     text = (shipped("hardware/engines") / "vllm.yaml").read_text("utf-8")
     old, new, problem = BROKEN[change]
     with pytest.raises(SpecError) as refusal:
-        engine_from(parse_yaml(text.replace(old, new, 1), "mine.yaml"))
+        engine_of(parse_yaml(text.replace(old, new, 1), "mine.yaml"))
     assert problem in str(refusal.value)
     assert str(refusal.value).startswith(f"mine.yaml:{refusal.value.line}: ")
     assert refusal.value.line > text[: text.index("command:")].count("\n")
