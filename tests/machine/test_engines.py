@@ -117,7 +117,7 @@ def test_an_empty_list_of_layouts_is_refused(tmp_path):
     own = tmp_path / "own.yaml"
     vllm = (shipped("hardware/engines") / "vllm.yaml").read_text(encoding="utf-8")
     own.write_text(vllm.replace("launch: {", "layouts: {value: [], source: docs}\nlaunch: {"), encoding="utf-8")
-    with pytest.raises(SpecError, match=r"own\.yaml:6: layouts\.value: expected a list of one or more, got none"):
+    with pytest.raises(SpecError, match=r"own\.yaml:7: layouts\.value: expected a list of one or more, got none"):
         load_engine(str(own))
 
 
