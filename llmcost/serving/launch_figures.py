@@ -100,7 +100,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "verified": w.speculate + 1 if guessed else None,
         "kv_tokens": asked.kv_tokens,
         "kv_blocks": None if asked.kv_tokens is None else asked.kv_tokens // int(PAGE.value),
-        "prefix_caching": asked.prefix_caching,
+        "prefix_caching": True if asked.prefix_caching is None and w.prefix_hit else asked.prefix_caching,
         "gpus": gpus,
         "nodes": nodes,
         "gpus_per_node": w.gpus_per_node if nodes > 1 else None,

@@ -144,6 +144,16 @@ def test_a_command_has_the_figures_of_the_answer():
     assert "--tensor-parallel-size" not in eager
 
 
+@pytest.mark.parametrize(
+    ("engine", "flag"),
+    [("vllm-0.6", "--enable-prefix-caching"), ("lmdeploy", "--enable-prefix-caching"), ("vllm", None)],  # on by itself
+)
+def test_prompts_that_begin_alike_need_the_cache_that_finds_them(engine, flag):
+    of = {"prompt": 1000, "output": 100, "concurrency": 4}
+    found, plain = (words(launched("llama3.1-8b", engine, **of, **more).command) for more in ({"prefix_hit": 0.5}, {}))
+    assert {*found} - {*plain} == ({flag} if flag else set())
+
+
 def test_every_argument_says_why_and_where_from():
     for engine in ENGINES:
         found = launched("llama3.1-8b", engine)
