@@ -15,7 +15,7 @@ from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.offload import EXPERTS, LAYERS, on_host
 from llmcost.serving.apart import plain_pools, prompts_workload
-from llmcost.serving.caches import PAGE, allocation
+from llmcost.serving.caches import allocation, page_of
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Workload
 from llmcost.serving.phases import decode_step
@@ -99,7 +99,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "speculate": w.speculate or None,
         "verified": w.speculate + 1 if guessed else None,
         "kv_tokens": asked.kv_tokens,
-        "kv_blocks": None if asked.kv_tokens is None else asked.kv_tokens // int(PAGE.value),
+        "kv_blocks": None if asked.kv_tokens is None else asked.kv_tokens // page_of(w.engine),
         "prefix_caching": True if asked.prefix_caching is None and w.prefix_hit else asked.prefix_caching,
         "gpus": gpus,
         "nodes": nodes,
@@ -215,7 +215,7 @@ def logged(asked: Asked) -> dict[str, Any]:
     model, m, w = asked.model, asked.memory, asked.workload
     server = server_of(model, *machine_of(asked.hardware, w), w)
     step = decode_step(server, w, w.context)
-    caches = allocation(step.share.layers, w.prompt if w.chunk is None else min(w.prompt, w.chunk))
+    caches = allocation(step.share.layers, w.prompt if w.chunk is None else min(w.prompt, w.chunk), server.page)
     caches = caches.scaled(server.stage_share())
     room = m.usable_bytes - m.overhead_bytes - m.weights_bytes - m.activation_bytes
     position = caches.growing + sum(each.position for each in caches.windows)
@@ -235,7 +235,7 @@ def logged(asked: Asked) -> dict[str, Any]:
         "all_layers": model.num_hidden_layers + 1,
         "room_gib": room / GIB,
         "kv_tokens": tokens,
-        "kv_blocks": tokens // int(PAGE.value),
+        "kv_blocks": tokens // server.page,
         "kv_gib": tokens * position / GIB,
         "half_gib": tokens * position / 2 / GIB,
         "fitting": fitting,

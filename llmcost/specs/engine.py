@@ -75,7 +75,7 @@ SCHEMA = record(
         "activations": _sourced(choice("bf16", "fp16")),
         "no_server": _sourced(TEXT),
         **dict.fromkeys(("reserve_output", "cpus"), _sourced(FLAG)),
-        "copies_from": _sourced(SIZE),
+        **dict.fromkeys(("copies_from", "block_size"), _sourced(SIZE)),
         "nearby": record(required={"source": TEXT, "runs": several(_RUN, most=MOST_RUNS)}, optional={"note": TEXT}),
         "quantised_head": _sourced(FLAG),
         "mixed": _sourced(FLAG),
@@ -157,7 +157,8 @@ class EngineSpec(NamedTuple):
     (hardware/collectives), NCCL, kernels of its own. `cpus`: it runs on CPUs too, and its figures may be taken for
     them. `copies_from`: tokens at a time from which it copies weights out of the host's memory to the GPU; None:
     whenever that is quicker. `nearby`: runs of one's own that times near them follow. `no_server`: why no command
-    starts a server of it. `like`: the shipped engine whose facts hold where the file says nothing else.
+    starts a server of it. `block_size`: tokens of a page of its KV cache; None: as vLLM has it. `like`: the shipped
+    engine whose facts hold where the file says nothing else.
     """
 
     name: str
@@ -193,6 +194,7 @@ class EngineSpec(NamedTuple):
     copies_from: int | None = None
     nearby: tuple[NearRun, ...] = ()
     no_server: str = ""
+    block_size: int | None = None
     like: str = ""
     notes: tuple[str, ...] = ()
     stated: dict[str, Figure] = {}  # noqa: RUF012
