@@ -57,7 +57,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
     """The figures that arguments are made of; None for what is not there, or is as the engine has it anyway."""
     model, w, m = asked.model, asked.workload, asked.memory
     experts, sharing, ranks = spread_of(command, model, w)
-    gpus = w.tp * w.pp * ranks
+    gpus, page = w.tp * w.pp * ranks, page_of(w.engine)
     nodes = ceil(gpus / w.gpus_per_node)
     slots, most = running_of(w), None if w.max_num_seqs is None else slots_of(w)
     own, guessed, engine = activation_dtype(w.dtype), bool(w.speculate), load_engine(w.engine)
@@ -81,6 +81,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "context": w.context,
         "decoded": decoded_of(model, w),
         "all_context": w.context * slots,
+        "all_pages": ceil(w.context / page) * page * slots,
         "max_num_seqs": most,
         "all_sequences": most and most * sharing,
         "slots": slots,
@@ -99,7 +100,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "speculate": w.speculate or None,
         "verified": w.speculate + 1 if guessed else None,
         "kv_tokens": asked.kv_tokens,
-        "kv_blocks": None if asked.kv_tokens is None else asked.kv_tokens // page_of(w.engine),
+        "kv_blocks": None if asked.kv_tokens is None else asked.kv_tokens // page,
         "prefix_caching": True if asked.prefix_caching is None and w.prefix_hit else asked.prefix_caching,
         "gpus": gpus,
         "nodes": nodes,

@@ -32,6 +32,7 @@ FIGURES = {
     "context": "tokens of a request, at most",
     "decoded": "tokens of a request, at most: those of the decoder, where an encoder reads the prompt",
     "all_context": "tokens of all requests together, at most",
+    "all_pages": "tokens of all requests together, at most, in whole pages of the cache",
     "max_num_seqs": "requests that a rank runs at a time, at most",
     "all_sequences": "requests that all ranks that share experts run at a time, at most",
     "slots": "requests that are run at a time",
