@@ -175,9 +175,9 @@ def explain(
     from llmcost.formulas.explanations import Explanations
     from llmcost.formulas.serving import explain as answer
 
-    spec = _model(model)
-    found = answer(spec, None if hw is None else _hardware(hw), _serving(options, chosen), quantity)
-    return Explanations(spec.name, tuple(found))
+    spec, asked = _model(model), _serving(options, chosen)
+    found = answer(spec, None if hw is None else _hardware(hw), asked, quantity)
+    return Explanations(spec.name, tuple(found), asked.engine)
 
 
 def train(model: Model, hw: Gpu, options: TrainingOptions | None = None, **chosen: Any) -> Train:
@@ -237,7 +237,7 @@ def explain_train(
     from llmcost.formulas.training import explain_training
 
     spec, asked = _model(model), _training(options, chosen)
-    return Explanations(spec.name, tuple(explain_training(spec, _hardware(hw), asked, quantity)))
+    return Explanations(spec.name, tuple(explain_training(spec, _hardware(hw), asked, quantity)), asked.engine)
 
 
 def mfu(

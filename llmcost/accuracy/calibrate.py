@@ -35,8 +35,9 @@ from llmcost.serving.options import Options
 from llmcost.serving.results import Estimate
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.run import Run as Simulated
+from llmcost.specs.catalog import engine_of
 from llmcost.specs.catalog import names as names_of
-from llmcost.specs.engine import EngineSpec, NearRun, engine_from
+from llmcost.specs.engine import EngineSpec, NearRun
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.reader import Document
 from llmcost.specs.writer import spec_text
@@ -315,7 +316,7 @@ def design_of(questions: Sequence[Question], document: Document, at: Floats, loa
     ]
     measured, noise, of = (np.array(column) for column in zip(*rows, strict=True))
     here = _seconds_by(questions, document, at)
-    models = _models_for(questions[0], engine_from(document))
+    models = _models_for(questions[0], engine_of(document))
     used = {NUMBERS[place] for _, names in models for name in names for place in _places(name)}
     slopes = []
     for place, name in enumerate(NUMBERS):
@@ -474,7 +475,7 @@ def calibrate(questions: Sequence[Question], document: Document) -> Calibration:
     """Fit an engine's numbers to runs. Raises InputError for what cannot be predicted."""
     if not questions:
         raise InputError("no run to fit to")
-    engine = engine_from(document)
+    engine = engine_of(document)
     base = base_numbers(engine)
     with _engine_file(document) as path:
         loads = [load_of(asked, path) for asked in questions]

@@ -253,7 +253,7 @@ def explain(
         raise InputError(f"{' and '.join(name for name, given in forms.items() if given)}: choose one")
     files.ready(model, *([] if hw is None else [hw]))
     asked = " ".join(quantity) if quantity else None
-    found = Explanations(spec.name, tuple(compute(spec, chip, options, asked)))
+    found = Explanations(spec.name, tuple(compute(spec, chip, options, asked)), options.engine)
     if html is not None:
         _write_page(Path(html), spec, found, {each.quantity: each for each in compute(spec, chip, options)})
         return
@@ -268,9 +268,11 @@ def _write_page(file: Path, spec: "ModelSpec", found: "Explanations", known: "Ma
     from llmcost.cli.output import say, write
     from llmcost.ground.files import write_file
     from llmcost.report.explain_html import explanation_page, with_referred
+    from llmcost.report.tables import under
 
     write("", spec.unknown_keys)
-    write_file(file, explanation_page(spec.title, with_referred(found.explanations, known)))
+    title = f"{spec.title}{under(found.engine)}"
+    write_file(file, explanation_page(title, with_referred(found.explanations, known)))
     say(f"wrote {file}")
 
 
@@ -282,6 +284,7 @@ def _draw_figures(
     from llmcost.report.charts import Chart
     from llmcost.report.explain_charts import Known, explanation_panels
     from llmcost.report.sources import caption
+    from llmcost.report.tables import under
     from llmcost.serving.estimate import estimate as compute
     from llmcost.serving.results import leaves
 
@@ -298,7 +301,7 @@ def _draw_figures(
     basis = result.prefill.expected.basis
     below = [f"Model: {spec.source}"] if chip is None else caption(spec, chip, basis)
     place = "" if chip is None else f" on {chip.title}"
-    files.write(lambda: Chart(f"{spec.title}{place}", panels, below))
+    files.write(lambda: Chart(f"{spec.title}{place}{under(found.engine)}", panels, below))
 
 
 def ops(

@@ -100,12 +100,12 @@ def calibrate(
     found, document = _fitted(files, out, model, hw, given)
     if out is not None:
         from llmcost.ground.files import write_file
-        from llmcost.specs.engine import engine_from
+        from llmcost.specs.catalog import engine_of
         from llmcost.specs.reader import parse_yaml
         from llmcost.specs.writer import spec_text
 
         text = spec_text(document)
-        engine_from(parse_yaml(text, out))  # what is written can be read
+        engine_of(parse_yaml(text, out))  # what is written can be read
         write_file(Path(out), text)
     from llmcost.report.calibrate import calibration_document, calibration_rows, calibration_tables
 

@@ -183,9 +183,8 @@ def check(
     from llmcost.ground.errors import InputError, SpecError
     from llmcost.machine.engine_names import unknown_names
     from llmcost.model.spec import ModelSpec
-    from llmcost.specs.catalog import hardware_of, read_model
+    from llmcost.specs.catalog import engine_of, hardware_of, read_model
     from llmcost.specs.checkpoint import compared
-    from llmcost.specs.engine import engine_from
     from llmcost.specs.models import model_from
     from llmcost.specs.training_engine import training_engine_from
 
@@ -200,7 +199,7 @@ def check(
             if "vendors" in document.data:
                 kind = "engine" if "launch" in document.data else "training engine"
             spec: Any = {
-                "engine": engine_from,
+                "engine": engine_of,
                 "training engine": training_engine_from,
                 "hardware": hardware_of,
                 "model": model_from,

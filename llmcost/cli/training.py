@@ -117,7 +117,8 @@ def train(
         found = explain_training(spec, chip, options, explain)
         files.write(partial(_drawn, spec, chip, options, found))
         words = "" if at_path(explain, QUANTITIES) else explain
-        show_explanations(Explanations(spec.name, tuple(found)), words, as_json=form.json, unknown=spec.unknown_keys)
+        explained = Explanations(spec.name, tuple(found), options.engine)
+        show_explanations(explained, words, as_json=form.json, unknown=spec.unknown_keys)
         return
     files.ready(model, hw)
     with waiting("choosing the layout"):

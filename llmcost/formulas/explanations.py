@@ -12,14 +12,16 @@ LONGEST = 80  # letters of a formula in a line that tells the value too
 
 
 class Explanations(NamedTuple):
-    """Everything that `llmcost explain` answers: one explanation a figure."""
+    """Everything that `llmcost explain` answers: one explanation a figure. `engine`: that was asked for; None: none."""
 
     model: str
     explanations: tuple[Explanation, ...]
+    engine: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The document that `--json` prints."""
-        return {"schema": SCHEMA, "model": self.model, "explanations": [_document(each) for each in self.explanations]}
+        figures = [_document(each) for each in self.explanations]
+        return {"schema": SCHEMA, "model": self.model, "engine": self.engine, "explanations": figures}
 
     def rows(self) -> list[dict[str, Any]]:
         """A row a figure: formula in letters, with sizes, value, unit, source."""

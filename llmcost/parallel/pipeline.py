@@ -30,7 +30,7 @@ class Server(NamedTuple):
     `filled`: sequences that the ranks which share experts have, on average, over those of the fullest rank. `every`:
     prompts have the logits of every position computed, not of their last alone. `offload`: what is in the host's
     memory. `gathers`: each GPU gets all tokens, of whose experts it has some or not, and sums come back by
-    reduce-scatter.
+    reduce-scatter. `page`: tokens of a page of the KV cache.
     """
 
     model: ModelSpec
@@ -42,6 +42,7 @@ class Server(NamedTuple):
     every: bool = False
     offload: Offload | None = None
     gathers: bool = False
+    page: int = 1
 
     @property
     def pp(self) -> Number:

@@ -11,7 +11,7 @@ from llmcost.formulas.parts import Part
 from llmcost.formulas.quantities import QUANTITIES
 from llmcost.formulas.serving import Explanation
 from llmcost.ground.units import scaled, seconds, significant
-from llmcost.report.tables import Table
+from llmcost.report.tables import Table, under
 from llmcost.report.words import told
 from llmcost.report.wrapping import fill, wide
 
@@ -29,7 +29,7 @@ def explanation_text(found: Explanations, width: int | None = None) -> str:
     legend: dict[str, tuple[Any, str]] = {}
     for each in found.explanations:
         legend |= each.legend
-        lines += [*_figure(each, width), ""]
+        lines += [*_figure(each, width, found.engine), ""]
     if not legend:
         return "\n".join(lines[:-1])
     lines.append(told("where"))
@@ -42,14 +42,14 @@ def explanation_table(found: Explanations, asked: str) -> Table:
     """Several figures that some words are said of, a row each."""
     rows = [(each.quantity, _rounded(each.value, each.unit), each.what) for each in found.explanations]
     note = f"Asked for by its path, as {rows[0][0]}, each says how it comes about."
-    return Table(f"{asked}: {len(rows)} figures", ("", "", ""), "lrl", rows, (note,))
+    return Table(f"{asked}{under(found.engine)}: {len(rows)} figures", ("", "", ""), "lrl", rows, (note,))
 
 
 def latex_text(found: Explanations, width: int | None = None) -> str:
     """Each figure's formula as LaTeX, then those of its intermediate results; what letters mean as comments."""
     lines: list[str] = []
     for each in found.explanations:
-        lines += fill(f"% {each.quantity}: {each.what}", width or WIDTH, "% ")
+        lines += fill(f"% {each.quantity}{under(found.engine)}: {each.what}", width or WIDTH, "% ")
         for formula in each.latex():  # broken at spaces alone: marks belong to what they stand behind
             lines += ["\\[", *wrap(formula, width or WIDTH, break_long_words=False, break_on_hyphens=False), "\\]"]
         for letter, (value, meaning) in each.legend.items():
@@ -57,10 +57,10 @@ def latex_text(found: Explanations, width: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def _figure(each: Explanation, room: int | None) -> Iterator[str]:
+def _figure(each: Explanation, room: int | None, engine: str | None) -> Iterator[str]:
     """The lines of one figure; `room`: columns of the terminal; None: there is none, and sentences are whole lines."""
     width = room or WIDTH
-    yield from fill(f"{each.quantity}: {told(each.what)}", room, "  ")
+    yield from fill(f"{told(f'{each.quantity}{under(engine)}')}: {told(each.what)}", room, "  ")
     inside = {name: (letters, value) for name, letters, _, value in each.where if name not in QUANTITIES}
     parts = each.parts.get(each.quantity) if each.unit == "s" else None
     if parts:

@@ -70,7 +70,7 @@ from llmcost.model.counting import kept_bytes
 from llmcost.model.operators import Operator, Stored
 from llmcost.model.sizes import Load
 from llmcost.parallel.pipeline import Server, filled, in_flight, mean_share, rank_share
-from llmcost.serving.caches import PAGE, Allocation, allocation
+from llmcost.serving.caches import Allocation, allocation, page_of
 from llmcost.serving.options import Workload
 from llmcost.serving.results import Memory, Serving, ServingRates, ServingTimes
 from llmcost.serving.speculation import Speculation
@@ -198,13 +198,14 @@ def cached_tokens(w: Workload) -> Number:
     """Tokens of a prompt that stand in the cache in whole pages; its last one is always computed."""
     if w.prefix_hit is None:
         return 0
-    shared = PAGE.value * floor_div(minimum(w.prefix_hit * w.prompt, w.prompt - 1), PAGE.value)
+    page = page_of(w.engine)
+    shared = page * floor_div(minimum(w.prefix_hit * w.prompt, w.prompt - 1), page)
     return named("cached_tokens", shared)
 
 
 def refuse_states(server: Server) -> None:
     """Raise InputError for a model that keeps states, which have all tokens in them, not a beginning alone."""
-    if present(allocation(server.share(Load(1, 1, 1, decode=True)).layers, 0).states):
+    if present(allocation(server.share(Load(1, 1, 1, decode=True)).layers, 0, server.page).states):
         why = "layers keep a state, from which no beginning of a prompt can be taken"
         raise InputError(f"--prefix-hit: {server.model.name}'s {why}")
 
@@ -261,7 +262,7 @@ def request_bytes(
     `prompt`: of the length, what an encoder read. `guess`: what guesses tokens, and has a cache too. That is the mean
     over requests of many lengths.
     """
-    caches = allocation(server.share(Load(1, 1, length, decode=True, memory=prompt)).layers, 0)
+    caches = allocation(server.share(Load(1, 1, length, decode=True, memory=prompt)).layers, 0, server.page)
     found = caches.of_mean_length(length)
     found = found if is_one(server.pp) else server.on_a_stage(found)
     return found + length * guess.position_bytes(server, _a_position(server, caches)) if guess.tokens else found
@@ -269,7 +270,8 @@ def request_bytes(
 
 def shared_bytes(server: Server, tokens: Number, guess: Speculation) -> Number:
     """Bytes on a GPU of the pages of a beginning that requests share, as far as layers keep all of it."""
-    a_position = _a_position(server, allocation(server.share(Load(1, 1, tokens, decode=True)).layers, 0))
+    caches = allocation(server.share(Load(1, 1, tokens, decode=True)).layers, 0, server.page)
+    a_position = _a_position(server, caches)
     beside = guess.position_bytes(server, a_position) if guess.tokens else 0
     return named("shared_prefix_bytes", tokens * (a_position + beside))
 

@@ -3,8 +3,8 @@
 The way of vLLM's hybrid cache manager (vllm/v1/core/kv_cache_utils.py, vllm/v1/kv_cache_interface.py): memory is cut
 into pages of one size, and every page serves one group of layers.
 
-pages     A sequence takes whole pages, of 16 tokens. Beside attention, a layer with a state takes one page for it; a
-          page then has as many tokens as a state has room in.
+pages     A sequence takes whole pages, of 16 tokens or as the engine's file says. Beside attention, a layer with a
+          state takes one page for it; a page then has as many tokens as a state has room in.
 windows   A layer with a window keeps what the next token sees. It may begin anywhere in a page, so that it touches one
           page more. While a piece of a prompt runs, its tokens stand beside the w - 1 before them.
 groups    Layers of one kind, so many as the kind with the fewest layers has (or as the largest kind, where that is less
@@ -20,6 +20,7 @@ from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, largest,
 from llmcost.ground.constants import Constant
 from llmcost.model.counting import cache_bytes_per_token, kept_bytes, state_bytes
 from llmcost.model.operators import Attention, Operator, Scan
+from llmcost.specs.catalog import load_engine
 
 PAGE = Constant(  # of the KV cache
     16, "vLLM's block_size on CUDA (docs.vllm.ai, CacheConfig; PagedAttention, arXiv 2309.06180)", "tokens"
@@ -134,8 +135,15 @@ class Allocation(NamedTuple):
         return found
 
 
-def allocation(layers: Sequence[Operator], piece: Number) -> Allocation:
+def page_of(engine: str | None) -> int:
+    """Tokens of a page under an engine, or vLLM's."""
+    return (engine and load_engine(engine).block_size) or int(PAGE.value)
+
+
+def allocation(layers: Sequence[Operator], piece: Number, page: Number) -> Allocation:
     """The caches of some layers on one GPU. `piece`: tokens of a prompt that run at a time, and are kept meanwhile.
+
+    `page`: tokens of a page where no layer keeps a state.
 
     Layers that share another's cache add nothing. Where a decoder looks at an encoder's states, a position is either
     a token of the prompt, in the cache of cross-attention, or one that was generated, in that of self-attention; each
@@ -149,7 +157,6 @@ def allocation(layers: Sequence[Operator], piece: Number) -> Allocation:
     beside = kept_bytes([op._replace(b=1) for op in layers if isinstance(op, Attention) and op.apart])
     of_states = sum([op.count for op in layers if isinstance(op, Scan)])
     counts = [_layers(ops) for ops in (*kinds.values(), growing) if ops]
-    page: Number = PAGE.value
     if any(present(op.every) for op in own):
         counts = []  # compressed caches have groups of their own making
     elif growing and present(of_states):

@@ -32,7 +32,7 @@ REACHED_BY: dict[str, tuple[str, ...]] = {
     "free_memory_fraction": ("free_memory_fraction",),
     "cuda_graphs": ("cuda_graphs",),
     "nodes": ("nodes",),
-    "gpu_layers": ("gpu_layers",),
+    "gpu_layers": ("gpu_layers", "layers_on_gpus"),
     "host_experts": ("host_experts",),
     "all_host_experts": ("all_host_experts",),
     "role": ("role",),
@@ -129,7 +129,8 @@ def _with_command(found: Launch, engine: EngineSpec, asked: Asked) -> Launch:
     """The same with the command. Raises InputError where there is none, or it cannot say what was asked."""
     command = engine.command
     if command is None:
-        raise InputError(f"of {engine.name} no command is known that starts a server")
+        why = f": {engine.no_server}" if engine.no_server else ""
+        raise InputError(f"of {engine.name} no command is known that starts a server{why}")
     if asked.memory.fits is not True:
         raise InputError(f"{asked.model.name} does not fit on {asked.hardware.title} in this layout")
     if (encoder := asked.model.encoder) is not None:
@@ -259,6 +260,8 @@ def _filled(text: str, figures: dict[str, Any]) -> str:
 
     def figure(match: re.Match[str]) -> str:
         value = figures[match[1]]
+        if value is None:
+            raise InputError(f"the engine's command has to say: {FIGURES[match[1]]}")
         quoted = isinstance(value, str) and f'"{match[0]}"' in text
         return json.dumps(value, ensure_ascii=False)[1:-1] if quoted else format(value, match[2] or "")
 

@@ -15,7 +15,7 @@ from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.offload import EXPERTS, LAYERS, on_host
 from llmcost.serving.apart import plain_pools, prompts_workload
-from llmcost.serving.caches import PAGE, allocation
+from llmcost.serving.caches import allocation, page_of
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Workload
 from llmcost.serving.phases import decode_step
@@ -57,7 +57,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
     """The figures that arguments are made of; None for what is not there, or is as the engine has it anyway."""
     model, w, m = asked.model, asked.workload, asked.memory
     experts, sharing, ranks = spread_of(command, model, w)
-    gpus = w.tp * w.pp * ranks
+    gpus, page = w.tp * w.pp * ranks, page_of(w.engine)
     nodes = ceil(gpus / w.gpus_per_node)
     slots, most = running_of(w), None if w.max_num_seqs is None else slots_of(w)
     own, guessed, engine = activation_dtype(w.dtype), bool(w.speculate), load_engine(w.engine)
@@ -70,6 +70,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "tp": w.tp,
         "pp": w.pp,
         "dp": ranks,
+        "own_ranks": ranks // sharing,
         "ep": w.ep,
         "experts": experts,
         "all2all": w.all2all and w.all2all + (" for prompts" if asked.role == "prefill" else ""),
@@ -80,6 +81,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "context": w.context,
         "decoded": decoded_of(model, w),
         "all_context": w.context * slots,
+        "all_pages": ceil(w.context / page) * page * slots,
         "max_num_seqs": most,
         "all_sequences": most and most * sharing,
         "slots": slots,
@@ -98,8 +100,8 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "speculate": w.speculate or None,
         "verified": w.speculate + 1 if guessed else None,
         "kv_tokens": asked.kv_tokens,
-        "kv_blocks": None if asked.kv_tokens is None else asked.kv_tokens // int(PAGE.value),
-        "prefix_caching": asked.prefix_caching,
+        "kv_blocks": None if asked.kv_tokens is None else asked.kv_tokens // page,
+        "prefix_caching": True if asked.prefix_caching is None and w.prefix_hit else asked.prefix_caching,
         "gpus": gpus,
         "nodes": nodes,
         "gpus_per_node": w.gpus_per_node if nodes > 1 else None,
@@ -132,8 +134,10 @@ def placed(model: ModelSpec, hardware: HardwareSpec, w: Workload) -> dict[str, A
     part, _, count = (w.offload or "").partition(":")
     layers = int(count) if part == LAYERS else 0
     whole = part == EXPERTS and (not count or int(count) == model.expert_layers())
+    on_gpus = None if hardware.is_cpu() else model.num_hidden_layers + 1 - layers
     return {
-        "gpu_layers": None if hardware.is_cpu() else model.num_hidden_layers + 1 - layers if layers else ALL,
+        "gpu_layers": on_gpus if layers else on_gpus and ALL,
+        "layers_on_gpus": on_gpus,
         "host_experts": int(count) if part == EXPERTS and not whole else None,
         "all_host_experts": whole or None,
         "no_gpu": hardware.is_cpu() or None,
@@ -159,7 +163,7 @@ def spread_of(command: Command, model: ModelSpec, w: Workload) -> tuple[str, int
         return "partly" if layout.expert_tp() > 1 else "spread", sharing, sharing
     experts = "copied" if model.has_experts() and w.dp > 1 else "whole"
     told = [each for each in command.arguments if each.figure == "experts"]
-    if "dp" not in command.uses() or any(experts not in each.words for each in told):
+    if not {"dp", "own_ranks"} & command.uses() or any(experts not in each.words for each in told):
         return "whole", 1, 1
     return experts, 1, w.dp
 
@@ -212,30 +216,31 @@ def logged(asked: Asked) -> dict[str, Any]:
     model, m, w = asked.model, asked.memory, asked.workload
     server = server_of(model, *machine_of(asked.hardware, w), w)
     step = decode_step(server, w, w.context)
-    caches = allocation(step.share.layers, w.prompt if w.chunk is None else min(w.prompt, w.chunk))
+    caches = allocation(step.share.layers, w.prompt if w.chunk is None else min(w.prompt, w.chunk), server.page)
     caches = caches.scaled(server.stage_share())
     room = m.usable_bytes - m.overhead_bytes - m.weights_bytes - m.activation_bytes
     position = caches.growing + sum(each.position for each in caches.windows)
     block = caches.page * position + caches.states
     tokens = int(room // block * caches.page) if block else 0
     longest = caches.sequence(w.context) + caches.prompt(w.context)
+    fitting = room / longest if longest else 0
     slots = running_of(w)
     weights = m.weights_bytes * w.tp * w.pp + stored_bytes(on_host(step.share.layers))
-    all_layers = model.num_hidden_layers + 1
-    on_gpus = placed(model, asked.hardware, w)["gpu_layers"]
     params = count_params(operators(model, server.size, Load(1, 1, 1))).total
     return {
         "weights_gib": m.weights_bytes / GIB,
+        "weights_mib": m.weights_bytes / MIB,
         "model_gib": weights / GIB,
         "bits_a_weight": weights * BITS / params,
-        "gpu_layers": all_layers if on_gpus == ALL else on_gpus,
-        "all_layers": all_layers,
+        "layers_on_gpus": placed(model, asked.hardware, w)["layers_on_gpus"],
+        "all_layers": model.num_hidden_layers + 1,
         "room_gib": room / GIB,
         "kv_tokens": tokens,
-        "kv_blocks": tokens // int(PAGE.value),
+        "kv_blocks": tokens // server.page,
         "kv_gib": tokens * position / GIB,
         "half_gib": tokens * position / 2 / GIB,
-        "fitting": room / longest if longest else 0,
+        "fitting": fitting,
+        "fitting_tokens": int(fitting * w.context),
         "all_context_mib": w.context * slots * position * w.tp * w.pp / MIB,
         "context": w.context,
         "all_context": w.context * slots,

@@ -243,7 +243,7 @@ def held(server: Server, w: Workload, step: DecodeStep, kv: KvCache) -> HeldByte
     peak = step_peak(own, step.load.b * server.model.hidden_size * server.size.Bx)
     prompt_tokens = w.prompt if w.chunk is None else minimum(w.prompt, w.chunk)
     here = share.layers if server.offload is None else on_gpu(share.layers)
-    caches = allocation(here, 0 if w.batch_prompts else prompt_tokens)
+    caches = allocation(here, 0 if w.batch_prompts else prompt_tokens, server.page)
     if not is_one(w.pp):
         caches = caches.scaled(server.stage_share())
     least = named("kv_cache.bytes", kv.bytes) if server.offload is None else kept_bytes(here)

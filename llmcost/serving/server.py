@@ -14,6 +14,7 @@ from llmcost.model.sizes import ElementBytes, element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server, filled, rank_share
+from llmcost.serving.caches import page_of
 from llmcost.serving.encoding import states_of
 from llmcost.serving.offloading import host_side, offload_of
 from llmcost.serving.options import GATHER, Workload
@@ -81,9 +82,8 @@ def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Effi
         efficiency = efficiency._replace(nearby=efficiency.nearby.of(model.name, w.weight_dtype, *sizes))
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
     model = model._replace(routing=routing_of(w.routing), seen=states_of(model, w))
-    return Server(
-        model, size, chip, efficiency, layout, share, w.logits == "all", offload_of(model, chip, w), w.all2all == GATHER
-    )
+    offload, gathers = offload_of(model, chip, w), w.all2all == GATHER
+    return Server(model, size, chip, efficiency, layout, share, w.logits == "all", offload, gathers, page_of(w.engine))
 
 
 def speculation_of(hardware: HardwareSpec | None, w: Workload) -> Speculation:

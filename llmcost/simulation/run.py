@@ -21,7 +21,7 @@ from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server
 from llmcost.serving.apart import naming_prompts, pool_options, sending
 from llmcost.serving.batching import request_bytes
-from llmcost.serving.caches import PAGE
+from llmcost.serving.caches import page_of
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
 from llmcost.serving.results import Estimate
@@ -385,7 +385,7 @@ def policy_of(model: ModelSpec, hardware: HardwareSpec, step: StepTime, chosen: 
     """How the engine schedules, with the cache that the memory leaves or `--kv-tokens`. Raises InputError for none."""
     w, guess, kv_tokens = step.workload, step.guess, chosen.kv_tokens
     engine = None if w.engine is None else load_engine(w.engine)
-    block = int(PAGE.value)
+    block = page_of(w.engine)
     blocks, fixed = None, 0
     if kv_tokens is not None:
         if chosen.adapters:

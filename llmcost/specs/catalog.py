@@ -148,9 +148,14 @@ def hardware_of(document: Document) -> HardwareSpec:
 
 def load_engine(name: str) -> EngineSpec:
     """The engine of that name, alias or path. Raises UnknownNameError or SpecError."""
+    return _kept(_engine(name, "engines", "training engines", "trains: it is for llmcost train and plan"), engine_of)
+
+
+def engine_of(document: Document) -> EngineSpec:
+    """The engine that a document describes, with what the shipped one that it is like says beside. Raises SpecError."""
     from llmcost.specs.engine import engine_from  # an answer without an engine needs no schema of one
 
-    return _kept(_engine(name, "engines", "training engines", "trains: it is for llmcost train and plan"), engine_from)
+    return engine_from(document, load_engine)
 
 
 def _engine(name: str, kind: str, others: str, what: str) -> Path:

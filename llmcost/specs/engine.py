@@ -6,10 +6,13 @@ machine/defaults.py that are others under this engine.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number, is_one
+from llmcost.ground.errors import InputError
 from llmcost.ground.units import BITS, parse_quantity
 from llmcost.specs.engine_command import COMMAND, LOG, Command, LogLine, command_from, log_from
 from llmcost.specs.hardware import SOURCES, Figure, HardwareSpec
@@ -37,6 +40,14 @@ _RUN = record(
 OWN_COLLECTIVES = ("custom", "gather", "nccl")  # what engines have besides the libraries of hardware/collectives
 MOST_RUNS = 1000  # of one's own that an engine's file keeps
 SPLITS = ("tp", "pp", "ep")  # ways of splitting one copy of a model
+JOINED = (
+    "sources",
+    "stated",
+    "figures",
+    "collectives",
+    "kv_dtype",
+)  # fields that add to those of the engine it is like
+NOT_SHARED = ("aliases", "gpu", "errors")  # fields that are of one file alone
 SCHEMA = record(
     required={
         **dict.fromkeys(("name", "title", "version", "url"), TEXT),
@@ -48,7 +59,7 @@ SCHEMA = record(
         "command": COMMAND,
         "log": LOG,
         "aliases": several(TEXT),
-        **dict.fromkeys(("kernels", "kernels_shared", "gpu"), TEXT),
+        **dict.fromkeys(("kernels", "kernels_shared", "gpu", "like"), TEXT),
         "formats": several(TEXT),
         "not_on": _sourced(several(TEXT)),
         "layouts": _sourced(several(choice(*SPLITS)) | {"min_length": 1}),
@@ -62,8 +73,9 @@ SCHEMA = record(
         **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
         "free_memory_fraction": _sourced(_SHARE),
         "activations": _sourced(choice("bf16", "fp16")),
+        "no_server": _sourced(TEXT),
         **dict.fromkeys(("reserve_output", "cpus"), _sourced(FLAG)),
-        "copies_from": _sourced(SIZE),
+        **dict.fromkeys(("copies_from", "block_size"), _sourced(SIZE)),
         "nearby": record(required={"source": TEXT, "runs": several(_RUN, most=MOST_RUNS)}, optional={"note": TEXT}),
         "quantised_head": _sourced(FLAG),
         "mixed": _sourced(FLAG),
@@ -144,7 +156,9 @@ class EngineSpec(NamedTuple):
     it sizes its cache. `collectives`: what it has for each kind of exchange (EXCHANGES): libraries that ship
     (hardware/collectives), NCCL, kernels of its own. `cpus`: it runs on CPUs too, and its figures may be taken for
     them. `copies_from`: tokens at a time from which it copies weights out of the host's memory to the GPU; None:
-    whenever that is quicker. `nearby`: runs of one's own that times near them follow.
+    whenever that is quicker. `nearby`: runs of one's own that times near them follow. `no_server`: why no command
+    starts a server of it. `block_size`: tokens of a page of its KV cache; None: as vLLM has it. `like`: the shipped
+    engine whose facts hold where the file says nothing else.
     """
 
     name: str
@@ -179,6 +193,9 @@ class EngineSpec(NamedTuple):
     cpus: bool = False
     copies_from: int | None = None
     nearby: tuple[NearRun, ...] = ()
+    no_server: str = ""
+    block_size: int | None = None
+    like: str = ""
     notes: tuple[str, ...] = ()
     stated: dict[str, Figure] = {}  # noqa: RUF012
 
@@ -218,8 +235,38 @@ class EngineSpec(NamedTuple):
         return next((limit.value for limit in getattr(self, name) if limit.holds(hardware)), None)
 
 
-def engine_from(document: Document) -> EngineSpec:
-    """The engine that a document describes. Raises SpecError, also for a source that the file does not list."""
+def engine_from(document: Document, load: Callable[[str], EngineSpec]) -> EngineSpec:
+    """The engine that a document describes, with what the one that it is like says beside, which `load` finds.
+
+    Raises SpecError, also for a source that the file does not list.
+    """
+    own = _said_in(document)
+    return own if not own.like else _beside(document, own, load)
+
+
+def _beside(document: Document, own: EngineSpec, load: Callable[[str], EngineSpec]) -> EngineSpec:
+    """An engine with the facts of the shipped one that it is like, where its own file says nothing else.
+
+    Raises SpecError where there is no such engine, it is like another one, or both have a source of the same name.
+    """
+    try:
+        base = load(own.like)
+    except InputError as error:
+        raise document.error(("like",), str(error)) from None
+    if base.like or own.like.endswith((".yaml", ".yml")):
+        raise document.error(("like",), f"{own.like!r}: name a shipped engine that says everything itself")
+    for name in own.sources.keys() & base.sources.keys():
+        raise document.error(("sources", name), f"the engine {own.like} has a source of this name: take another one")
+    others = {*base._fields} - document.data.keys() - {*NOT_SHARED, *JOINED}
+    joined = {name: getattr(base, name) | getattr(own, name) for name in JOINED}
+    said = document.data.keys() - {*JOINED}
+    inherited = {name: each for name, each in base.stated.items() if re.split("[.,]", name)[0] not in said}
+    joined["stated"] = own.stated | {name: each for name, each in inherited.items() if name not in own.stated}
+    return own._replace(**{name: getattr(base, name) for name in others}, **joined)
+
+
+def _said_in(document: Document) -> EngineSpec:
+    """The engine that a document describes by itself. Raises SpecError."""
     fields = validate(document, SCHEMA)
     stated: dict[str, Figure] = {}
 

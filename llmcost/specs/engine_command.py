@@ -17,6 +17,7 @@ FIGURES = {
     "tp": "GPUs that a layer is split over",
     "pp": "pipeline stages",
     "dp": "data-parallel ranks",
+    "own_ranks": "data-parallel ranks that share no experts",
     "ep": "GPUs that experts are spread over",
     "experts": "experts: whole in a tensor-parallel group, spread (--ep is --tp times --dp), partly, or copied",
     "all2all": "the library that sends tokens to experts on other GPUs",
@@ -24,12 +25,14 @@ FIGURES = {
     "stage_gpus": "GPUs of a stage: of a layer's, of all ranks that share experts",
     "split": "what GPUs divide: layers, the tensors in them, or both",
     "gpu_layers": "layers in the GPUs' memory, the output's as one more; or all",
+    "layers_on_gpus": "layers in the GPUs' memory, the output's as one more",
     "host_experts": "the first layers, whose experts are in the host's memory",
     "all_host_experts": "the experts of all layers are in the host's memory",
     "no_gpu": "all is on the CPU",
     "context": "tokens of a request, at most",
     "decoded": "tokens of a request, at most: those of the decoder, where an encoder reads the prompt",
     "all_context": "tokens of all requests together, at most",
+    "all_pages": "tokens of all requests together, at most, in whole pages of the cache",
     "max_num_seqs": "requests that a rank runs at a time, at most",
     "all_sequences": "requests that all ranks that share experts run at a time, at most",
     "slots": "requests that are run at a time",
@@ -44,7 +47,7 @@ FIGURES = {
     "quantised": "format that weights are brought to while they are loaded",
     "cuda_graphs": "kernels are started by CUDA graphs",
     "kv_tokens": "tokens that the KV cache is held to",
-    "kv_blocks": "blocks of 16 tokens that the KV cache is held to",
+    "kv_blocks": "blocks of tokens that the KV cache is held to",
     "prefix_caching": "beginnings of prompts are found in the KV cache",
     "draft": "what guesses tokens",
     "draft_model": "the model that guesses tokens",
@@ -60,21 +63,22 @@ FIGURES = {
 }
 LOGGED = {
     "weights_gib": "weights of one GPU, GiB",
+    "weights_mib": "weights of one GPU, MiB",
     "model_gib": "weights of all GPUs and of the host, GiB",
     "bits_a_weight": "bits that a parameter takes on average",
-    "gpu_layers": "layers in the GPUs' memory, the output's as one more",
     "all_layers": "all layers, the output's as one more",
     "room_gib": "what is left for the KV cache of one GPU, GiB",
     "kv_tokens": "tokens that the KV cache has room for",
-    "kv_blocks": "blocks of 16 tokens that the KV cache has",
+    "kv_blocks": "blocks of tokens that the KV cache has",
     "kv_gib": "the KV cache of one GPU, in whole blocks, GiB",
     "half_gib": "its keys alone, or its values alone, GiB",
     "fitting": "requests of the longest length that the KV cache has room for",
+    "fitting_tokens": "tokens of all the requests of the longest length that the KV cache has room for",
     "all_context_mib": "the KV cache of all requests at their longest, MiB",
-    **{name: FIGURES[name] for name in ("context", "all_context", "chunk", "slots")},
+    **{name: FIGURES[name] for name in ("layers_on_gpus", "context", "all_context", "chunk", "slots")},
 }
 BRACKETS = re.compile(r"<([a-z_]+)(?::([^<>]*))?>")
-FORMATS = ("", ",", ".2f", ".4f")
+FORMATS = ("", ",", ".2f", ".3f", ".4f")
 
 _ARGUMENT = record(
     required={"figure": choice(*FIGURES), "source": TEXT},
@@ -131,9 +135,9 @@ class Command(NamedTuple):
 
     `across_nodes`: what stands before it where it runs on several nodes, "" for nothing. `file`, `file_flag`: the file
     that settings are written to, and the flag that names it. `weights_file`: how files of weights end, for engines that
-    read one file and no folder. `router`: the command of what stands before servers of prompts and of decode, with
-    their addresses as variables of the shell, and `router_note`: what has to be said of it. `encoders`: what the
-    encoders read of the encoder-decoders that it serves.
+    read one file and no folder, or folders of what they read, for those that read no checkpoint. `router`: the command
+    of what stands before servers of prompts and of decode, with their addresses as variables of the shell, and
+    `router_note`: what has to be said of it. `encoders`: what the encoders read of the encoder-decoders that it serves.
     """
 
     version: str

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
         (["simulate", "gpt2", "--no-"], ["--no-cuda-graphs", "--no-prefix-caching"]),
         (["models", "gpt2-x"], ["gpt2-xl"]),
         (["hardware", "l4"], ["l4", "l40", "l40s"]),
-        (["engines", "vllm"], ["vllm", "vllm-0.2", "vllm-0.6", "vllm-0.10", "vllm-0.12"]),
+        (["engines", "vllm"], ["vllm", "vllm-0.2", "vllm-0.6", "vllm-0.10", "vllm-0.12", "vllm-0.33"]),
         (["explain", "gpt2", "kv_cache.bytes_"], ["kv_cache.bytes_per_token"]),
         (["completion", "z"], ["zsh"]),
         (["estimate", "./my-mod"], []),  # the shell's own: files

@@ -67,6 +67,15 @@ def test_operators_as_csv_and_markdown_have_the_rows_of_the_json(cli):
 # -- explain ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("asked", ["kv_cache.bytes", "params"])
+def test_the_first_line_of_an_explanation_names_the_engine(cli, asked):
+    """In the words of estimate; a figure asked for by its path, and a list of several."""
+    chosen = ["explain", "llama3-8b", asked, "--hw", "rtx4090"]
+    assert " under vllm: " in cli(*chosen, "--engine", "vllm").out.splitlines()[0]
+    assert " under " not in cli(*chosen).out.splitlines()[0]
+    assert answer_of(cli, *chosen, "--engine", "vllm")["engine"] == "vllm"
+
+
 def test_explaining_everything_gives_every_figure_with_the_value_of_the_estimate(cli):
     arguments = ["llama3-8b", "--hw", "rtx4090", "--output", 64, "--concurrency", 4]
     result = answer_of(cli, "explain", *arguments)

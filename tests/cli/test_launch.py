@@ -76,14 +76,14 @@ def test_a_plan_is_launched_with_the_requests_that_keep_its_limits(cli):
         (
             "estimate gpt2 --hw h100 --launch",
             2,
-            "--launch: of which engine? name one with --engine: llama.cpp, lmdeploy",
+            "--launch: of which engine? name one with --engine: exllamav2, llama.cpp,",
         ),
         ("estimate gpt2 --engine vllm --launch", 2, "--launch: on which GPU? name one with --hw"),
         ("estimate gpt2 --hw h100 --engine ideal --log", 2, "--log: no line of ideal's log is known"),
         (
-            "estimate gpt2 --hw h100 --engine transformers --launch",
+            "estimate gpt2 --hw h100 --engine gpt-fast --launch",
             2,
-            "--launch: of transformers no command is known that starts a server",
+            "--launch: of gpt-fast no command is known that starts a server: generate.py answers the prompts that it",
         ),
         (
             "estimate gpt2 --hw h100 --engine vllm --launch --breakdown",

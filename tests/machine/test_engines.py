@@ -23,7 +23,7 @@ from llmcost.specs.catalog import load_engine, names, shipped
 
 CHIP = Chip(1e12, 1e12, 1e12, 1e9, 1e9)
 LLAMA = load_model("llama3-8b")
-VENDORS = {"NVIDIA": "rtx4080", "AMD": "mi300x", "Apple": "m3-max", "Intel": "gaudi3"}
+VENDORS = {"NVIDIA": "rtx4080", "AMD": "mi300x", "Apple": "m3-max", "Intel": "arc-b580"}
 FORMATS = ("fp16", "q4_k_m", "int4-g128-zp", "int8", "mlx-4bit-g64", "mlc-q4", "int4-g32-bf16-zp")
 
 
@@ -117,7 +117,7 @@ def test_an_empty_list_of_layouts_is_refused(tmp_path):
     own = tmp_path / "own.yaml"
     vllm = (shipped("hardware/engines") / "vllm.yaml").read_text(encoding="utf-8")
     own.write_text(vllm.replace("launch: {", "layouts: {value: [], source: docs}\nlaunch: {"), encoding="utf-8")
-    with pytest.raises(SpecError, match=r"own\.yaml:6: layouts\.value: expected a list of one or more, got none"):
+    with pytest.raises(SpecError, match=r"own\.yaml:7: layouts\.value: expected a list of one or more, got none"):
         load_engine(str(own))
 
 
@@ -230,3 +230,49 @@ def test_fit_tries_what_the_engine_has_kernels_for(engine, gpu, formats):
     offers = fit(LLAMA, [load_hardware(gpu)], Options(engine=engine), gpus=[1]).offers
     assert [offer.weight_dtype for offer in offers] == formats
     assert all(offer.fits for offer in offers)
+
+
+LIKE = """
+name: mine
+title: Mine
+version: "1"
+url: https://example.com/mine
+like: vllm
+vendors: [NVIDIA]
+launch: {value: stream, source: own}
+figures:
+  host.request: {value: 0.5, source: own}
+chunk:
+  - {value: 4096, source: own}
+sources:
+  own: {title: "Mine, README", url: "https://example.com/mine"}
+"""
+
+
+def test_a_file_that_is_like_another_engine_says_only_what_is_different(tmp_path):
+    (tmp_path / "mine.yaml").write_text(LIKE, "utf-8")
+    mine, base = load_engine(str(tmp_path / "mine.yaml")), load_engine("vllm")
+    assert mine.figures == base.figures | {"host.request": 0.5}
+    assert [each.value for each in mine.chunk] == [4096]
+    assert (mine.launch, mine.vendors, mine.aliases) == ("stream", ("NVIDIA",), ())
+    assert (mine.kernels, mine.max_num_seqs, mine.log) == (base.kernels, base.max_num_seqs, base.log)
+    assert mine.sources.keys() == base.sources.keys() | {"own"}
+    told = [name for name in mine.stated if name.startswith(("chunk", "launch", "figures.host.request"))]
+    assert {mine.stated[name].source for name in told} == {"own"}  # nothing of the other's stands beside them
+    assert {each.source for each in mine.stated.values()} <= mine.sources.keys()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("like: vllm", "like: vlm", "like: unknown engine 'vlm'; nearest: vllm"),
+        ("like: vllm", "like: vllm-0.33", "'vllm-0.33': name a shipped engine that says everything itself"),
+        ("own", "cli", "sources.cli: the engine vllm has a source of this name: take another one"),
+        ("0.5, source: own", "0.5, source: other", "figures.host.request.source: 'other' is not one of this file's"),
+    ],
+)
+def test_what_a_file_is_like_is_a_shipped_engine_and_its_sources_are_its_own(tmp_path, old, new, problem):
+    (tmp_path / "mine.yaml").write_text(LIKE.replace(old, new), "utf-8")
+    with pytest.raises(SpecError, match=re.escape(problem)) as refusal:
+        load_engine(str(tmp_path / "mine.yaml"))
+    assert refusal.value.line

@@ -74,13 +74,28 @@ def test_what_estimate_refuses_is_left_out_with_its_reason():
     assert left_out.why.startswith("--dtype fp8: no source gives NVIDIA A100 80GB SXM4 a peak for it")
 
 
-def test_what_stays_in_caches_on_a_chip_without_a_peak_has_no_limit():
+HALF = """
+name: half
+title: Half
+version: "1"
+url: https://example.com
+vendors: [Intel]
+launch: {value: graph, source: own}
+activations: {value: fp16, source: own}
+sources:
+  own: {title: "an engine whose kernels take fp16 alone"}
+"""
+
+
+def test_what_stays_in_caches_on_a_chip_without_a_peak_has_no_limit(tmp_path):
     """Gaudi 2 has no fp16: no time of computing bounds a step, and eight of them read GPT-2 from their caches."""
+    (tmp_path / "half.yaml").write_text(HALF, "utf-8")
+    engine = str(tmp_path / "half.yaml")
     (offer,) = fit(
-        load_model("gpt2"), [load_hardware("gaudi2")], Options(engine="mlc-llm"), (8,), [Precision(None, None)]
+        load_model("gpt2"), [load_hardware("gaudi2")], Options(engine=engine), (8,), [Precision(None, None)]
     ).offers
     assert offer.fits
-    assert estimate("gpt2", "gaudi2", engine="mlc-llm", gpus=8).decode.limit.seconds_per_step is None
+    assert estimate("gpt2", "gaudi2", engine=engine, gpus=8).decode.limit.seconds_per_step is None
 
 
 def test_what_computes_outside_the_matrix_units_is_an_offer_too():

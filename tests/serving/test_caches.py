@@ -17,7 +17,7 @@ KIB = 2**10
 
 
 def allocated(name, piece=2048):
-    return allocation(forward(load_model(name), ElementBytes(2, 2, 2), Load(1, 1, 4096, decode=True)).layers, piece)
+    return allocation(forward(load_model(name), ElementBytes(2, 2, 2), Load(1, 1, 4096, decode=True)).layers, piece, 16)
 
 
 def test_a_sequence_takes_whole_pages_of_16_tokens():
@@ -52,7 +52,7 @@ def test_groups_of_layers_are_filled_up():
     local, far = model.layers
     near = model._replace(layers=(local._replace(count=41), far._replace(count=40)))
     layers = forward(near, ElementBytes(2, 2, 2), Load(1, 1, 4096, decode=True)).layers
-    assert allocation(layers, 2048).growing == 41 * a_layer
+    assert allocation(layers, 2048, 16).growing == 41 * a_layer
 
 
 def test_a_page_has_room_for_a_state():
@@ -120,3 +120,11 @@ def test_the_largest_batch_fits_and_one_more_does_not(name):
     most = estimate(load_model(name), H100, chosen).memory.max_batch
     assert estimate(load_model(name), H100, chosen._replace(batch=most)).memory.fits
     assert not estimate(load_model(name), H100, chosen._replace(batch=most + 1)).memory.fits
+
+
+def test_a_page_has_as_many_tokens_as_the_engine_says():
+    """One request of 1,001 tokens: whole pages of 16 where nothing is said, of 1, 32 and 64 tokens."""
+    a_token = 2 * 32 * 8 * 128 * 2  # bytes: keys and values, layers, heads, width, bf16
+    for engine, page in ((None, 16), ("vllm", 16), ("sglang", 1), ("trtllm", 32), ("lmdeploy", 64)):
+        held = estimate(load_model("llama3-8b"), H100, Options(engine=engine, context=1001)).memory.kv_cache_bytes
+        assert held == -(-1001 // page) * page * a_token, engine

@@ -13,8 +13,7 @@ from llmcost import estimate, load_hardware, load_model
 from llmcost.ground.errors import InputError, SpecError
 from llmcost.serving.launch import launch_of, log_of
 from llmcost.serving.launch_figures import Asked, figures_of, logged
-from llmcost.specs.catalog import load_engine, names, shipped
-from llmcost.specs.engine import engine_from
+from llmcost.specs.catalog import engine_of, load_engine, names, shipped
 from llmcost.specs.engine_command import FIGURES, LOGGED
 from llmcost.specs.reader import parse_yaml
 
@@ -74,30 +73,51 @@ def test_every_flag_is_one_of_the_engines_own_parser_at_the_version_that_is_name
 @pytest.mark.parametrize(("model", "layout"), LAYOUTS)
 def test_the_gpus_of_a_command_are_those_of_the_layout(engine, model, layout):
     """However an engine divides them: what its flags multiply to, times the servers, is the layout's product."""
-    weights = {"llama.cpp": "q8_0", "vllm-0.2": "bf16"}.get(engine) if "ep" in layout else None  # no fp8
+    no_fp8 = {
+        "vllm-0.2": "bf16",
+        "llama.cpp": "q8_0",
+        "llama.cpp-b2900": "q8_0",
+        "mlc-llm": "fp16",
+        "exllamav2": "fp16",
+    }
+    weights = no_fp8.get(engine) if "ep" in layout else None
     sizes = {"batch": 64, "context": 2048, "weight_dtype": weights} | layout
-    if (known := load_engine(engine).layouts) and "ep" in layout and "ep" not in known:
-        with pytest.raises(InputError, match="has no --ep"):
+    known = load_engine(engine).layouts
+    lacking = [each for each in layout if known and each != "dp" and each not in known and layout[each] > 1]
+    if lacking:
+        with pytest.raises(InputError, match=f"has no --({'|'.join(lacking)})"):
             asked(model, engine, **sizes)
         return
     of = asked(model, engine, **sizes)
     found = launch_of(load_engine(engine), of)
     if found.command is None:
-        assert engine not in ("vllm", "sglang", "trtllm")  # others have no experts apart, or no nodes
+        assert engine not in (
+            "vllm",
+            "vllm-0.33",
+            "sglang",
+            "sglang-0.5.23",
+            "trtllm",
+        )  # others have no experts apart, or no nodes
         return
     typed = words(found.command)
     degrees = {
         "vllm": ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size"),
         "sglang": ("--tp-size", "--pp-size", *(["--dp-size"] if "--enable-dp-attention" not in typed else [])),
+        "sglang-0.5.23": ("--tp-size", "--pp-size", "--dp-size"),
+        "vllm-0.33": ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size"),
         "vllm-0.6": ("--tensor-parallel-size", "--pipeline-parallel-size"),
         "trtllm": ("--tp_size", "--pp_size"),
         "vllm-0.12": ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size"),
         "vllm-0.10": ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size"),
         "vllm-0.2": ("--tensor-parallel-size",),
         "lmdeploy": ("--tp",),
-        "llama.cpp": (),
-    }[engine]
-    gpus = of.workload.tp * of.workload.pp if engine == "llama.cpp" else 1
+    }.get(engine, ())
+    gpus = 1
+    if engine == "mlc-llm":
+        told = dict(each.split("=") for each in typed["--overrides"].split(";"))
+        gpus = int(told["tensor_parallel_shards"]) * int(told["pipeline_parallel_stages"])
+    elif not degrees:  # those that are visible are divided among
+        gpus = of.workload.tp * of.workload.pp
     for flag in degrees:
         gpus *= int(typed.get(flag, 1))
     servers = [int(line.split()[1]) for line in found.lines if "such servers" in line] or [1]
@@ -124,11 +144,22 @@ def test_a_command_has_the_figures_of_the_answer():
     assert "--tensor-parallel-size" not in eager
 
 
+@pytest.mark.parametrize(
+    ("engine", "flag"),
+    [("vllm-0.6", "--enable-prefix-caching"), ("lmdeploy", "--enable-prefix-caching"), ("vllm", None)],  # on by itself
+)
+def test_prompts_that_begin_alike_need_the_cache_that_finds_them(engine, flag):
+    of = {"prompt": 1000, "output": 100, "concurrency": 4}
+    found, plain = (words(launched("llama3.1-8b", engine, **of, **more).command) for more in ({"prefix_hit": 0.5}, {}))
+    assert {*found} - {*plain} == ({flag} if flag else set())
+
+
 def test_every_argument_says_why_and_where_from():
     for engine in ENGINES:
         found = launched("llama3.1-8b", engine)
         assert all(each.why and each.source.startswith("https://") for each in found.arguments), engine
-        assert {each.flag for each in found.arguments} - {""} == {*words(found.command)} - {""}, engine
+        always = words(load_engine(engine).command.start)
+        assert {each.flag for each in found.arguments} - {""} == {*words(found.command)} - {*always, ""}, engine
 
 
 def test_sglangs_static_fraction_is_weights_and_cache_over_what_the_context_leaves():
@@ -264,7 +295,7 @@ def test_a_models_file_is_as_large_wherever_its_parts_are():
         asked("mixtral-8x7b", "llama.cpp", "rtx4090", weight_dtype="q4_k_m", offload="layers:20", host="epyc-9654")
     )
     assert parts["model_gib"] == layers["model_gib"] == pytest.approx(whole["model_gib"])
-    assert (whole["gpu_layers"], parts["gpu_layers"], layers["gpu_layers"]) == (33, 33, 13)
+    assert [of["layers_on_gpus"] for of in (whole, parts, layers)] == [33, 33, 13]
     on_cpu = log_of(load_engine("llama.cpp"), asked("llama3.1-8b", "llama.cpp", "epyc-9654"))
     assert [each for each in on_cpu if "GPU" in each.line] == []
 
@@ -303,7 +334,8 @@ def test_llama_cpp_reads_the_file_that_was_asked_about(tmp_path):
 @pytest.mark.parametrize(
     ("engine", "options", "why"),
     [
-        ("transformers", {}, "of transformers no command is known that starts a server"),
+        ("gpt-fast", {}, "of gpt-fast no command is known that starts a server: generate.py answers the prompts"),
+        ("transformers", {"tp": 2}, "the command of Hugging Face transformers 5.24.0 cannot say: GPUs that a layer is"),
         ("vllm", {"model": "llama3.1-405b"}, "llama3.1-405b does not fit on NVIDIA H200"),
         ("vllm", {"kv_dtype": "int4"}, "vLLM 0.19.1 has no --kv-cache-dtype for data type of the KV cache"),
         (
@@ -367,7 +399,7 @@ def test_an_engine_file_with_a_wrong_command_is_refused_with_its_line(change):
     text = (shipped("hardware/engines") / "vllm.yaml").read_text("utf-8")
     old, new, problem = BROKEN[change]
     with pytest.raises(SpecError) as refusal:
-        engine_from(parse_yaml(text.replace(old, new, 1), "mine.yaml"))
+        engine_of(parse_yaml(text.replace(old, new, 1), "mine.yaml"))
     assert problem in str(refusal.value)
     assert str(refusal.value).startswith(f"mine.yaml:{refusal.value.line}: ")
     assert refusal.value.line > text[: text.index("command:")].count("\n")
@@ -381,7 +413,7 @@ def predicted(row):
     """Our figures for what an engine printed.
 
     SGLang was told the share of memory for weights and cache: the utilisation that this is. Where tokens are given,
-    the bytes of so many.
+    the bytes of so many; where what is left for the cache is, the requests that it has room for.
     """
     of = asked(row["model"], row["engine"], row["hw"], **row["options"])
     if "static_fraction" in row:
@@ -390,6 +422,8 @@ def predicted(row):
         share = used / m.usable_bytes
         of = asked(row["model"], row["engine"], row["hw"], memory_utilization=share, **row["options"])
     figures = logged(of)
+    if "room" in row:
+        figures |= {name: figures[name] * row["room"] / figures["room_gib"] for name in ("fitting", "fitting_tokens")}
     if "tokens" in row:
         figures["kv_gib"] *= row["tokens"] / figures["kv_tokens"]
     return {name: figures[name] for name in row["prints"]}
