@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from llmcost.ground.errors import InputError, SpecError, shortened
+from llmcost.ground.errors import NoSuchKeyError, SpecError, shortened
 from llmcost.specs.importer.architectures import (
     FOLDER,
     HARMLESS_KEYS,
@@ -279,7 +279,7 @@ class Keys:
         own = {key for each in (self.given.get("per_layer_config") or {}).values() for key in each}
         absent = next(iter(sorted(self.allowed - self.given.keys() - inner - own)), None)
         if absent is not None:
-            raise InputError(f"--allow-unknown {absent[:60]}: {self.file} has no such key")
+            raise NoSuchKeyError([absent], f"{self.file} has no such key")
 
     def _is_looked_at(self, key: str) -> bool:
         """Whether a key was read, or need not be read."""
