@@ -76,7 +76,8 @@ def test_of_several_models_a_key_is_left_out_of_those_that_have_it(cli, path):
 
 
 def test_a_model_beside_another_is_imported_with_its_keys_left_out_and_the_answer_warns(cli, path, tmp_path):
-    asked = "estimate", "llama3.2-1b", "--hw", "h100", *"--concurrency 2 --prompt 16 --output 8 --speculate 2".split()
+    given = "--hw h100 --concurrency 2 --prompt 16 --output 8 --speculate 2"
+    asked = "estimate", "llama3.2-1b", *given.split()
     assert f"llmcost import {path} -o" in cli(*asked, "--draft", path).err
     spec = tmp_path / "draft.yaml"
     spec.write_text(cli("import", path, "--allow-unknown", "strange").out, "utf-8")

@@ -59,6 +59,8 @@ NEUTRAL: dict[str, Any] = {
 # Keys of a multimodal config's other models, and what these are called.
 OTHER_PARTS = {
     "vision_config": "the vision encoder",
+    "vision_tower_cfg": "the vision encoder",  # VILA
+    "visual": "the vision encoder",  # Qwen-VL
     "audio_config": "the audio encoder",
     "speech_config": "the speech encoder",
 }
