@@ -56,6 +56,16 @@ def class_defaults(kind: str) -> dict[str, Any]:
     return defaults
 
 
+def is_harmless(key: str) -> bool:
+    """Whether a key changes no count in any type: by its name, or by how it begins."""
+    return key in harmless_keys() or key.startswith(_beginnings())
+
+
+@lru_cache(maxsize=2)
+def _beginnings() -> tuple[str, ...]:
+    return tuple(key.removesuffix("*") for key in harmless_keys() if key.endswith("*"))
+
+
 class Keys:
     """One config while it is read: which keys were asked for, which are left over.
 
@@ -100,7 +110,7 @@ class Keys:
     def is_flag(self, key: str) -> bool:
         """Whether a key that may change a count is true or false: of the text "false", neither would be right."""
         usual = key in FLAGS or isinstance(self.defaults.get(key), bool)
-        return usual and key not in harmless_keys()
+        return usual and not is_harmless(key)
 
     def error(self, key: str, problem: str) -> SpecError:
         """The error that names one key, its line and what is wrong with it."""
@@ -284,7 +294,7 @@ class Keys:
     def _is_looked_at(self, key: str) -> bool:
         """Whether a key was read, or need not be read."""
         known = key in self.asked or key in DRAFTS or key in OTHER_PARTS
-        return known or key in harmless_keys() or key.endswith("_token_id")
+        return known or is_harmless(key) or key.endswith("_token_id")
 
     def _is_neutral(self, key: str, value: Any) -> bool:
         """Whether a key has a value at which it changes no count."""
@@ -302,6 +312,10 @@ class Keys:
         """Whether a key leaves out what its type does not know anyway, or repeats what is known of it."""
         if key in ("attention_bias", "mlp_bias"):
             return bool(self.trait(key, plain=False)) is value
+        if key in ("qk_norm", "use_qk_norm") and value is True:
+            return bool(self.trait("qk_norm"))
+        if key == "max_window_layers" and not self.given.get("use_sliding_window"):
+            return True
         if key in self.defaults:
             return False
         return not value or any(self.field(field) == value for field in self._repeated_by(key))
@@ -343,8 +357,7 @@ def _is_all(value: Any, neutral: Any) -> bool:
 def _is_default(value: Any, default: Any) -> bool:
     """Whether a value is its type's default; of an inner config, every key that might change a count."""
     if isinstance(value, dict) and isinstance(default, dict):
-        harmless = harmless_keys()
         return all(
-            key in harmless or inner is None or _is_default(inner, default.get(key)) for key, inner in value.items()
+            is_harmless(key) or inner is None or _is_default(inner, default.get(key)) for key, inner in value.items()
         )
     return default is not None and bool(value == default)
