@@ -210,7 +210,8 @@ def load_model(
         from llmcost.cli.output import say
 
         say(f"note: {spec.name}: {note}")
-    return with_keys_left_out_of(spec, given.get("draft"))
+    draft = given.get("draft")
+    return with_keys_left_out_of(spec, *getattr(draft, "names", (draft,)))
 
 
 def with_keys_left_out_of(spec: "ModelSpec", *others: str | None) -> "ModelSpec":
