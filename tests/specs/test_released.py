@@ -135,6 +135,21 @@ RELEASED = {
         "num_key_value_heads": 8, "sliding_window_size": 128, "swa_num_key_value_heads": 8, "vocab_size": 152576,
         "tie_word_embeddings": False,
     }),
+    # The layers of DeepSeek-V4-Flash: 0731 has three stages more that draft, under keys of its own, and a ratio for each.
+    "deepseek-ai/DeepSeek-V4-Flash-0731": (284_332_230_231, {
+        "architectures": ["DeepseekV4ForCausalLM"], "model_type": "deepseek_v4", "attention_bias": False,
+        "compress_ratios": [0, 0, *[4, 128] * 20, 4, 0, 0, 0], "compress_rope_theta": 160000, "dspark_block_size": 5,
+        "dspark_markov_rank": 256, "dspark_noise_token_id": 128799, "dspark_target_layer_ids": [40, 41, 42],
+        "expert_dtype": "fp4", "hc_mult": 4, "head_dim": 512, "hidden_size": 4096, "index_head_dim": 128,
+        "index_n_heads": 64, "index_topk": 512, "max_position_embeddings": 1048576, "moe_intermediate_size": 2048,
+        "n_routed_experts": 256, "n_shared_experts": 1, "num_attention_heads": 64, "num_experts_per_tok": 6,
+        "num_hash_layers": 3, "num_hidden_layers": 43, "num_key_value_heads": 1, "num_nextn_predict_layers": 1,
+        "o_groups": 8, "o_lora_rank": 1024, "q_lora_rank": 1024, "qk_rope_head_dim": 64, "rope_scaling": {
+            "beta_fast": 32, "beta_slow": 1, "factor": 16, "original_max_position_embeddings": 65536, "type": "yarn",
+        },
+        "scoring_func": "sqrtsoftplus", "sliding_window": 128, "swiglu_limit": 10.0, "tie_word_embeddings": False,
+        "topk_method": "noaux_tc", "vocab_size": 129280,
+    }),
     "THUDM/chatglm2-6b": (6_243_584_000, GLM | {"num_layers": 28, "padded_vocab_size": 65024, "seq_length": 32768}),
     "THUDM/glm-4-9b-chat": (9_399_951_360, GLM | {
         "num_layers": 40, "num_hidden_layers": 40, "padded_vocab_size": 151552, "seq_length": 131072, "rope_ratio": 500,

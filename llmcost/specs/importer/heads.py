@@ -24,7 +24,7 @@ REWARDS = {
     "Qwen2ForProcessRewardModel": {"head": "token", "num_labels": 2, "label_bias": True, "pooler": True},
     "InternLM2ForRewardModel": {"head": "sequence", "num_labels": 1, "label_bias": False, "pooler": None},
 }
-DRAFT = re.compile("Draft|Eagle|Medusa|Specul|MTP")  # of classes that guess for another model
+DRAFT = re.compile("Draft|Eagle|Medusa|Specul|MTP|DFlash|DSpark")  # of classes that guess for another model
 RERANKED_SIZE = 512  # of what JinaForRanking compares (huggingface.co/jinaai/jina-reranker-v3, modeling.py)
 
 
