@@ -135,12 +135,12 @@ RELEASED = {
         "num_key_value_heads": 8, "sliding_window_size": 128, "swa_num_key_value_heads": 8, "vocab_size": 152576,
         "tie_word_embeddings": False,
     }),
-    # The layers of DeepSeek-V4-Flash: 0731 has three stages more that draft, under keys of its own, and a ratio for each.
+    # The layers of DeepSeek-V4-Flash: 0731 has other stages that draft, under keys of its own, with a ratio for each.
     "deepseek-ai/DeepSeek-V4-Flash-0731": (284_332_230_231, {
         "architectures": ["DeepseekV4ForCausalLM"], "model_type": "deepseek_v4", "attention_bias": False,
         "compress_ratios": [0, 0, *[4, 128] * 20, 4, 0, 0, 0], "compress_rope_theta": 160000, "dspark_block_size": 5,
         "dspark_markov_rank": 256, "dspark_noise_token_id": 128799, "dspark_target_layer_ids": [40, 41, 42],
-        "expert_dtype": "fp4", "hc_mult": 4, "head_dim": 512, "hidden_size": 4096, "index_head_dim": 128,
+        "hc_mult": 4, "head_dim": 512, "hidden_size": 4096, "index_head_dim": 128,
         "index_n_heads": 64, "index_topk": 512, "max_position_embeddings": 1048576, "moe_intermediate_size": 2048,
         "n_routed_experts": 256, "n_shared_experts": 1, "num_attention_heads": 64, "num_experts_per_tok": 6,
         "num_hash_layers": 3, "num_hidden_layers": 43, "num_key_value_heads": 1, "num_nextn_predict_layers": 1,
