@@ -247,6 +247,13 @@ def test_the_heads_of_an_indexer_that_its_class_cannot_have_are_a_contradiction(
         {"max_window_layers": 28},
         {"_num_mtp_layers": 1, "mtp_share_layers": True},
         {"qk_norm": False},
+        {
+            "rmsnorm_eps": 1e-6,
+            "ffn_dropout": 0.1,
+            "trl_version": "1.0",
+            "router_z_loss_coef": 0.01,
+            "ignore_index": -100,
+        },
     ],
 )
 def test_keys_that_change_no_count_are_read_over(keys):

@@ -57,13 +57,16 @@ def class_defaults(kind: str) -> dict[str, Any]:
 
 
 def is_harmless(key: str) -> bool:
-    """Whether a key changes no count in any type: by its name, or by how it begins."""
-    return key in harmless_keys() or key.startswith(_beginnings())
+    """Whether a key changes no count in any type: by its name, or by how it begins or ends."""
+    beginnings, endings = _patterns()
+    return key in harmless_keys() or key.startswith(beginnings) or key.endswith(endings)
 
 
 @lru_cache(maxsize=2)
-def _beginnings() -> tuple[str, ...]:
-    return tuple(key.removesuffix("*") for key in harmless_keys() if key.endswith("*"))
+def _patterns() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """How harmless keys begin, and how they end, of those with a star in the place of the rest."""
+    keys = sorted(harmless_keys())
+    return tuple(key[:-1] for key in keys if key[-1] == "*"), tuple(key[1:] for key in keys if key[0] == "*")
 
 
 class Keys:
