@@ -26,7 +26,7 @@ from transformers import AutoConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from llmcost.specs.importer.architectures import all_types, architecture
-from llmcost.specs.importer.keys import DEFAULTS, harmless_keys
+from llmcost.specs.importer.keys import DEFAULTS, is_harmless
 from llmcost.specs.importer.names import LAYER_LISTS, OTHER_PARTS
 from llmcost.specs.importer.towers import FAMILIES
 from llmcost.specs.importer.towers.parts import DEFAULTS as TOWERS
@@ -43,6 +43,8 @@ SAME_CLASS = {
     "jina_bert": "bert",
     "new": "gte",
     "nvembed": "mistral",
+    "phi4mm": "phi3",
+    "qwen3_asr_text": "qwen3",
     "deepseek": "llama",
     "gemma4_assistant": "gemma4_text",
     "gemma4_unified_assistant": "gemma4_unified_text",
@@ -60,7 +62,9 @@ SAME_CLASS = {
 # Whose encoder and decoder have a config each, of the same defaults.
 TWO_PARTS = ("t5gemma", "t5gemma2")
 # Of no class's keys: all have to be there.
-WITHOUT_CLASS = {"bailing_moe", "bailing_moe_v2", "chatglm", "hunyuan", "internlm", "nemotron-nas", "qwen", "rwkv7"}
+WITHOUT_CLASS = {
+    *("bailing_moe", "bailing_moe_v2", "chatglm", "hunyuan", "internlm", "molmo", "nemotron-nas", "qwen", "rwkv7"),
+}
 BY_LAYER = {*LAYER_LISTS, "mlp_layer_types", "moe_layers", "no_rope_layers", "per_layer_config"}
 
 
@@ -150,7 +154,7 @@ def _is_computed(declared: Any, value: Any) -> bool:
 
 
 def _counts(key: str) -> bool:
-    return not (key in harmless_keys() or key in BY_LAYER or key in OTHER_PARTS or key.endswith("_token_id"))
+    return not (is_harmless(key) or key in BY_LAYER or key in OTHER_PARTS or key.endswith("_token_id"))
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
+from fnmatch import fnmatch
 from typing import Any
 
 import torch
@@ -112,7 +113,8 @@ def write(keys: list[str]) -> None:
     """Put the keys that are not listed by hand into their section of the file, which is its last."""
     path = FOLDER / HARMLESS_KEYS
     by_hand = path.read_text("utf-8").partition(f"\n{SECTION}")[0]
-    words = [key for key in sorted(keys) if key not in by_hand.split() and not key.endswith("_token_id")]
+    said = by_hand.split()
+    words = [key for key in sorted(keys) if not any(fnmatch(key, word) for word in (*said, "*_token_id"))]
     lines = textwrap.fill(" ".join(words), 116, initial_indent="  ", subsequent_indent="  ")
     path.write_text(f"{by_hand}\n{SECTION}: >-\n{lines}\n", "utf-8")
 

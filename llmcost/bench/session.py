@@ -26,7 +26,7 @@ from llmcost.ground.files import check_place, write_file
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.rules import check, shape_of
 from llmcost.serving.estimate import DEFAULT_CONTEXT
-from llmcost.specs.catalog import load_hardware, load_model
+from llmcost.specs.catalog import load_beside, load_hardware, load_model
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.profile import Profile, Row, StepRow, load_profile, profile_text
 
@@ -56,7 +56,7 @@ def pass_asked(
 
     `tp`: GPUs that share the model; None: as many as torchrun started. Raises InputError where the model cannot run it.
     """
-    spec = load_model(model)
+    spec = load_beside(model)
     together = ranks() if tp is None else tp
     if together != ranks():
         raise InputError(

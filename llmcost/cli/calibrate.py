@@ -14,6 +14,7 @@ from llmcost.training.options import Options as TrainingOptions
 
 if TYPE_CHECKING:
     from llmcost.accuracy.calibrate import Calibration
+    from llmcost.model.spec import ModelSpec
     from llmcost.specs.reader import Document
 
 SHARED = ("engine", "tp", "pp", "dp", "ep", "gpus", "gpus_per_node", "dtype")  # options that training has too
@@ -43,6 +44,7 @@ def calibrate(
     ] = False,
     score: Annotated[bool, flag("Print how far an engine's kernels are from tables of measured ones.")] = False,
     model: Annotated[str | None, Option("The model that ran.", metavar="MODEL", default="what the files tell")] = None,
+    allow_unknown: o.AllowUnknown = (),
     hw: Annotated[
         str | None, Option("The GPU that it ran on.", metavar="HW", default="what the files or folders tell")
     ] = None,
@@ -88,16 +90,21 @@ def calibrate(
     """
     given = {**given, **room}
     if train:
-        _train(files, out, model, hw, given, training, form, score=score)
+        _train(files, out, model, hw, given, training, allow_unknown, form, score=score)
         return
     if training:
         raise InputError(f"--{next(iter(training)).replace('_', '-')}: of training; give --train too")
     if score:
+        if allow_unknown:
+            raise InputError(f"--allow-unknown {', '.join(allow_unknown)}: it changes nothing about --score")
         _score(files, out, model, hw, given, form)
         return
     if "profile" in given:
         raise InputError(f"--profile {given['profile']}: for --score; runs are fitted to an engine's own numbers")
-    found, document = _fitted(files, out, model, hw, given)
+    if model is None and allow_unknown:
+        raise InputError(f"--allow-unknown {', '.join(allow_unknown)}: of which model? say --model")
+    spec = None if model is None else o.load_model(model, None, None, allow_unknown)
+    found, document = _fitted(files, out, model, spec, hw, given)
     if out is not None:
         from llmcost.ground.files import write_file
         from llmcost.specs.catalog import engine_of
@@ -110,12 +117,20 @@ def calibrate(
     from llmcost.report.calibrate import calibration_document, calibration_rows, calibration_tables
 
     form.show(
-        lambda: calibration_document(found, out), lambda: calibration_rows(found), lambda: calibration_tables(found)
+        lambda: calibration_document(found, out),
+        lambda: calibration_rows(found),
+        lambda: calibration_tables(found),
+        () if spec is None else spec.unknown_keys,
     )
 
 
 def _fitted(
-    files: Sequence[str], output: str | None, model: str | None, hw: str | None, given: Given
+    files: Sequence[str],
+    output: str | None,
+    model: str | None,
+    spec: "ModelSpec | None",
+    hw: str | None,
+    given: Given,
 ) -> "tuple[Calibration, Document]":
     """The calibration, and the document of the engine's file. Raises InputError before anything is written."""
     from llmcost.accuracy.calibrate import calibrate as fit
@@ -128,7 +143,6 @@ def _fitted(
     from llmcost.specs.reader import read_yaml
 
     chosen: dict[str, Any] = dict(given)
-    spec = None if model is None else o.load_model(model)
     chip = None if hw is None else load_hardware(hw)
     if len({Path(name).resolve() for name in files}) < len(files):
         raise InputError("a file is given twice: its runs would count twice")
@@ -150,6 +164,7 @@ def _train(
     hw: str | None,
     given: Given,
     training: Given,
+    allow_unknown: Sequence[str],
     form: o.Form,
     *,
     score: bool,
@@ -176,7 +191,7 @@ def _train(
     if len(set(paths)) < len(paths):
         raise InputError("a file is given twice: its run would count twice")
     chosen = {name: value for name, value in (given | training).items() if name != "engine"}
-    spec, chip = o.load_model(model).text_alone(), load_hardware(hw)
+    spec, chip = o.load_model(model, None, None, allow_unknown, text_alone=True), load_hardware(hw)
     named = engine_of_logs(files, given.get("engine"))
     engine, base = load_training_engine(named), find("training engines", named)
     if out is not None:
@@ -189,7 +204,12 @@ def _train(
         text = spec_text(calibrated_training(found, read_yaml(base), [str(path) for path in paths], out))
         training_engine_from(parse_yaml(text, out))  # what is written can be read
         write_file(Path(out), text)
-    form.show(lambda: training_document(found, out), lambda: training_rows(found), lambda: training_tables(found))
+    form.show(
+        lambda: training_document(found, out),
+        lambda: training_rows(found),
+        lambda: training_tables(found),
+        spec.unknown_keys,
+    )
 
 
 def _score(

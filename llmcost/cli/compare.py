@@ -32,7 +32,7 @@ def compare(
 
     money.refuse_lone_pue()
     files.ready(*models, *hw)
-    specs, chips = [o.load_model(name, kind, given, allow_unknown) for name in models], o.load_chips(hw)
+    specs, chips = o.load_models(models, kind, given, allow_unknown), o.load_chips(hw)
     distinct("MODEL", [spec.name for spec in specs])
     engines = spelled_out({"engine": given.pop("engine")}, Options)["engine"] if "engine" in given else ()
     found = compute(specs, chips, Options(**given), money.prices(chips), engines)

@@ -210,7 +210,42 @@ def load_model(
         from llmcost.cli.output import say
 
         say(f"note: {spec.name}: {note}")
-    return spec
+    draft = given.get("draft")
+    return with_keys_left_out_of(spec, *getattr(draft, "names", (draft,)))
+
+
+def with_keys_left_out_of(spec: "ModelSpec", *others: str | None) -> "ModelSpec":
+    """The model, whose answers also warn of what was left out of the files of `others` beside it."""
+    from llmcost.specs.catalog import load_beside
+
+    files = [name for name in others if name is not None and name.endswith(".yaml")]
+    left_out = [f"{name}: {key}" for name in files for key in load_beside(name).unknown_keys]
+    return spec._replace(unknown_keys=(*spec.unknown_keys, *left_out)) if left_out else spec
+
+
+def load_models(
+    names: Sequence[str], kind: str | None, options: Mapping[str, Any], allow_unknown: Sequence[str]
+) -> "list[ModelSpec]":
+    """The models of a command that takes several: a key is left out of those whose configs have it.
+
+    Raises InputError for a key that none has.
+    """
+    from llmcost.ground.errors import NoSuchKeyError
+
+    had: set[str] = set()
+
+    def loaded(name: str, keys: Sequence[str]) -> "ModelSpec":
+        try:
+            spec = load_model(name, kind, options, keys)
+        except NoSuchKeyError as none:
+            return loaded(name, [key for key in keys if key not in none.keys])
+        had.update(keys)
+        return spec
+
+    found = [loaded(name, allow_unknown) for name in names]
+    if nowhere := [key for key in allow_unknown if key not in had]:
+        raise NoSuchKeyError(nowhere, "no config.json of these models has such a key")
+    return found
 
 
 def note_torn(spec: "ModelSpec", w: "Workload") -> None:

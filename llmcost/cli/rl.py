@@ -40,6 +40,7 @@ def rl(
     from llmcost.training.reinforcement import rl as compute
 
     spec, chip = o.load_model(model, kind, options, allow_unknown, text_alone=True), load_hardware(hw)
+    spec = o.with_keys_left_out_of(spec, chosen.critic, chosen.reward, chosen.teacher)
     with waiting("drawing answers"):
         answer = compute(spec, chip, options, chosen)
     cost = None

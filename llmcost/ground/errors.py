@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # What does not show but steers a terminal: control characters, separators of lines, marks that turn the direction of
 # writing; and halves of characters, which cannot be written. A line's end is none.
@@ -37,6 +37,14 @@ class SpecError(InputError):
         place = f"{file}:{line}" if line else file
         field = shortened(field)
         super().__init__(f"{place}: {field}: {problem}" if field else f"{place}: {problem}")
+
+
+class NoSuchKeyError(InputError):
+    """Keys to leave out of a config that has none of them, or of a file that is none; `keys`: these."""
+
+    def __init__(self, keys: Sequence[str], problem: str) -> None:
+        self.keys = frozenset(keys)
+        super().__init__(f"--allow-unknown {shortened(', '.join(keys))}: {problem}")
 
 
 class UnknownNameError(InputError):

@@ -19,7 +19,7 @@ from llmcost.serving.encoding import states_of
 from llmcost.serving.offloading import host_side, offload_of
 from llmcost.serving.options import GATHER, Workload
 from llmcost.serving.speculation import WAYS, Speculation, accepted_tokens
-from llmcost.specs.catalog import load_engine, load_library, load_model
+from llmcost.specs.catalog import load_beside, load_engine, load_library
 from llmcost.specs.hardware import HardwareSpec, joined_by
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def speculation_of(hardware: HardwareSpec | None, w: Workload) -> Speculation:
     accepted = named("tokens_a_step", accepted_tokens(w.speculate, w.accept))
     if w.draft in WAYS:
         return Speculation(w.speculate, accepted, w.draft)
-    model = load_model(w.draft)
+    model = load_beside(w.draft)
     weights = model.weight_format or w.dtype
     w = w._replace(
         weight_dtype=weights,

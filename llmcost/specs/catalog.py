@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmcost.ground import titles
-from llmcost.ground.errors import InputError, UnknownNameError
+from llmcost.ground.errors import InputError, NoSuchKeyError, SpecError, UnknownNameError
 from llmcost.model.spec import ModelSpec
 from llmcost.specs.hardware import HardwareSpec, hardware_from, system_from
 from llmcost.specs.models import model_from
@@ -71,6 +71,20 @@ def load_model(name: str, kind: str | None = None, allow_unknown: Sequence[str] 
     return model
 
 
+def load_beside(name: str) -> ModelSpec:
+    """A model that an option names beside the one asked about, or that is run: a draft, a critic, a teacher.
+
+    Keys of its config that are not understood can be left out by importing it, which the message says.
+    """
+    try:
+        return load_model(name)
+    except SpecError as wrong:
+        if "--allow-unknown" not in wrong.problem:
+            raise
+        problem = f"{wrong.problem}, in llmcost import {name} -o FILE.yaml: give that file"
+        raise SpecError(wrong.file, wrong.line, wrong.field, problem) from None
+
+
 def read_model(
     path: Path, kind: str | None = None, allow_unknown: Sequence[str] = (), *, strict: bool = True
 ) -> Document:
@@ -94,8 +108,7 @@ def read_model(
     if kind is not None:
         raise InputError(f"--as {kind}: says how to read a config.json, and {path.name} is a spec already")
     if allow_unknown:
-        said = ", ".join(allow_unknown)
-        raise InputError(f"--allow-unknown {said}: says how to read a config.json, and {path.name} is a spec already")
+        raise NoSuchKeyError(allow_unknown, f"says how to read a config.json, and {path.name} is a spec already")
     return read_yaml(path)
 
 

@@ -32,7 +32,7 @@ from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.results import Times
 from llmcost.simulation.run import cluster_of
 from llmcost.simulation.traffic import Request
-from llmcost.specs.catalog import load_model
+from llmcost.specs.catalog import load_beside
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.forward_only import forward_seconds
 from llmcost.training.memory import StageMemory, fullest, stage_memory
@@ -300,7 +300,7 @@ def others_of(policy: ModelSpec, chosen: RlOptions) -> Others:
     """The models beside the policy, each like it where no other one is named. Raises InputError for an unknown one."""
 
     def loaded(name: str | None) -> ModelSpec:
-        return policy.text_alone() if name is None else load_model(name).text_alone()
+        return policy.text_alone() if name is None else load_beside(name).text_alone()
 
     ppo, distill = chosen.algorithm == "ppo", chosen.algorithm == "distill"
     return Others(

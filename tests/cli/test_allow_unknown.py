@@ -64,3 +64,28 @@ def test_a_spec_that_was_imported_so_still_warns(run, path, tmp_path):
     spec = tmp_path / "spec.yaml"
     spec.write_text(run("import", path, "--allow-unknown", "strange").out, "utf-8")
     assert "strange: not understood and left out" in run("estimate", str(spec)).out
+
+
+def test_of_several_models_a_key_is_left_out_of_those_that_have_it(cli, path):
+    answer = cli("compare", path, "llama3.2-1b", "--hw", "h100", "--allow-unknown", "strange")
+    assert answer.code == 0, answer.err
+    assert "strange: not understood and left out" in answer.out
+    refused = cli("compare", path, "llama3.2-1b", "--hw", "h100", "--allow-unknown", "strange", "--allow-unknown", "no")
+    assert refused.code == 2
+    assert "--allow-unknown no: no config.json" in refused.err
+
+
+def test_a_model_beside_another_is_imported_with_its_keys_left_out_and_the_answer_warns(cli, path, tmp_path):
+    given = "--hw h100 --concurrency 2 --prompt 16 --output 8 --speculate 2"
+    asked = "estimate", "llama3.2-1b", *given.split()
+    assert f"llmcost import {path} -o" in cli(*asked, "--draft", path).err
+    spec = tmp_path / "draft.yaml"
+    spec.write_text(cli("import", path, "--allow-unknown", "strange").out, "utf-8")
+    assert "strange: not understood and left out" in cli(*asked, "--draft", str(spec)).out
+
+
+def test_calibrate_takes_it_for_its_model(cli, path, tmp_path):
+    (tmp_path / "run.json").write_text("{}", "utf-8")
+    asked = "calibrate", str(tmp_path / "run.json"), "--hw", "h100", "--model", path
+    assert "strange: not understood" in cli(*asked).err
+    assert "strange: not understood" not in cli(*asked, "--allow-unknown", "strange").err

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from llmcost.ground.errors import SpecError
 from llmcost.model.sizes import Load
 from llmcost.serving.estimate import Options, estimate, workload_of
 from llmcost.serving.server import speculation_of
@@ -55,6 +56,19 @@ def test_eagle_3_has_a_wide_layer_a_projection_of_three_states_and_a_small_head(
 
 def test_a_wider_target_makes_the_projection_wider():
     assert parameters(EAGLE3 | {"target_hidden_size": 5120}) - parameters(EAGLE3) == 3 * (5120 - H) * H
+
+
+def test_eagle_3_drafts_keep_keys_of_their_targets_and_may_norm_each_state():
+    """github.com/sgl-project/SpecForge, configs/: windows and experts that no class of a draft looks at."""
+    left = {"max_window_layers": 36, "use_sliding_window": False, "sliding_window": None, "decoder_sparse_step": 1}
+    assert parameters(EAGLE3 | left) == parameters(EAGLE3)
+    assert parameters(EAGLE3 | {"fc_norm": True, "norm_output": True}) == parameters(EAGLE3) + 3 * H
+
+
+@pytest.mark.parametrize("named", ["PEagleDraftModel", "DSparkDraftModel", "Qwen3DSparkModel", "Eagle3Speculator"])
+def test_another_draft_is_not_read_as_the_model_whose_type_it_says(named):
+    with pytest.raises(SpecError, match=f"architectures: {named} is a draft of another model"):
+        read(LLAMA | {"architectures": [named]})
 
 
 @pytest.mark.parametrize("bias", [True, False])

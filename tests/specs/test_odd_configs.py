@@ -227,6 +227,56 @@ def test_leaving_out_what_is_not_understood_silences_no_contradiction(contradict
         left_out(LLAMA | contradiction, key)
 
 
+QWEN4 = {"model_type": "qwen4_exp_text", "indexer_n_heads": 4, "indexer_head_dim": 128, "indexer_budget": 2048}
+QWEN4 |= {"indexer_compress_ratio": 64, "indexer_kv_heads": 1}
+
+
+def test_the_heads_of_an_indexer_that_its_class_cannot_have_are_a_contradiction():
+    assert read(QWEN4).layers
+    with pytest.raises(SpecError, match="indexer_kv_heads is 2, expected 1"):
+        left_out(QWEN4 | {"indexer_kv_heads": 2}, "indexer_kv_heads")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"mup_base": 256, "mup_attn_multiplier": 2.0, "route_scale": 2.5, "route_type": "top"},
+        {"unsloth_fixed": True, "unsloth_version": "2026.1.1", "_commit_hash": "a", "transformers.js_config": {"a": 1}},
+        {"use_flash_attention_2": True, "use_sdpa": False, "pad_token": "<pad>", "learning_rate": 1e-5, "bf16": True},
+        {"max_window_layers": 28, "use_sliding_window": False},
+        {"max_window_layers": 28},
+        {"_num_mtp_layers": 1, "mtp_share_layers": True},
+        {"qk_norm": False},
+        {
+            "rmsnorm_eps": 1e-6,
+            "ffn_dropout": 0.1,
+            "trl_version": "1.0",
+            "router_z_loss_coef": 0.01,
+            "ignore_index": -100,
+        },
+    ],
+)
+def test_keys_that_change_no_count_are_read_over(keys):
+    assert read(LLAMA | keys)._replace(notes=()) == read(LLAMA)._replace(notes=())
+
+
+def test_norms_of_queries_and_keys_may_be_said_where_the_type_has_them():
+    assert read(MOE | {"qk_norm": True}) == read(MOE | {"use_qk_norm": True}) == read(MOE)
+    for key in ("qk_norm", "use_qk_norm"):
+        with pytest.raises(SpecError, match=key):
+            read(LLAMA | {key: True})
+
+
+def test_a_window_that_a_type_does_not_know_is_not_read_over():
+    with pytest.raises(SpecError, match="window"):
+        read(LLAMA | {"max_window_layers": 28, "use_sliding_window": True, "sliding_window": 32})
+
+
+def test_a_maximum_of_no_positions_is_not_said_to_be_missing():
+    with pytest.raises(SpecError, match="max_position_embeddings: must be above 0, got 0"):
+        read(LLAMA | {"max_position_embeddings": 0})
+
+
 def test_a_key_that_is_understood_is_read_all_the_same():
     assert left_out(LLAMA | {"attention_bias": True}, "attention_bias") == read(LLAMA | {"attention_bias": True})
 

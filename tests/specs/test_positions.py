@@ -42,6 +42,10 @@ def test_gemma_3_says_the_longer_maximum_already():
     assert positions("gemma3_text", 131_072, rope_type="linear", factor=8.0) == 131_072
 
 
+def test_a_table_of_learned_positions_is_not_made_longer_by_a_scaling():
+    assert positions("bert", 512, rope_type="linear", factor=2.0) == 512
+
+
 def test_a_context_beyond_the_positions_costs_what_it_costs():
     """Llama 3 8B keeps 32 layers of 2·8·128 bf16 elements a token: 131,072 B, at 20,000 tokens as at 8,192."""
     answer = estimate(load_model("llama3-8b"), H100, Options(context=20_000))

@@ -135,6 +135,21 @@ RELEASED = {
         "num_key_value_heads": 8, "sliding_window_size": 128, "swa_num_key_value_heads": 8, "vocab_size": 152576,
         "tie_word_embeddings": False,
     }),
+    # The layers of DeepSeek-V4-Flash: 0731 has other stages that draft, under keys of its own, with a ratio for each.
+    "deepseek-ai/DeepSeek-V4-Flash-0731": (284_332_230_231, {
+        "architectures": ["DeepseekV4ForCausalLM"], "model_type": "deepseek_v4", "attention_bias": False,
+        "compress_ratios": [0, 0, *[4, 128] * 20, 4, 0, 0, 0], "compress_rope_theta": 160000, "dspark_block_size": 5,
+        "dspark_markov_rank": 256, "dspark_noise_token_id": 128799, "dspark_target_layer_ids": [40, 41, 42],
+        "hc_mult": 4, "head_dim": 512, "hidden_size": 4096, "index_head_dim": 128,
+        "index_n_heads": 64, "index_topk": 512, "max_position_embeddings": 1048576, "moe_intermediate_size": 2048,
+        "n_routed_experts": 256, "n_shared_experts": 1, "num_attention_heads": 64, "num_experts_per_tok": 6,
+        "num_hash_layers": 3, "num_hidden_layers": 43, "num_key_value_heads": 1, "num_nextn_predict_layers": 1,
+        "o_groups": 8, "o_lora_rank": 1024, "q_lora_rank": 1024, "qk_rope_head_dim": 64, "rope_scaling": {
+            "beta_fast": 32, "beta_slow": 1, "factor": 16, "original_max_position_embeddings": 65536, "type": "yarn",
+        },
+        "scoring_func": "sqrtsoftplus", "sliding_window": 128, "swiglu_limit": 10.0, "tie_word_embeddings": False,
+        "topk_method": "noaux_tc", "vocab_size": 129280,
+    }),
     "THUDM/chatglm2-6b": (6_243_584_000, GLM | {"num_layers": 28, "padded_vocab_size": 65024, "seq_length": 32768}),
     "THUDM/glm-4-9b-chat": (9_399_951_360, GLM | {
         "num_layers": 40, "num_hidden_layers": 40, "padded_vocab_size": 151552, "seq_length": 131072, "rope_ratio": 500,
@@ -144,6 +159,36 @@ RELEASED = {
         "kv_channels": 128, "no_bias": True, "num_attention_heads": 32, "num_hidden_layers": 32, "seq_length": 8192,
         "tie_word_embeddings": False, "use_dynamic_ntk": True, "use_flash_attn": "auto", "use_logn_attn": True,
         "vocab_size": 151936,
+    }),
+    # By its own code, before its sizes went by other names.
+    "codefuse-ai/CodeFuse-DevOps-Model-7B-Chat": (7_721_324_544, {
+        "model_type": "qwen", "activation": "swiglu", "ffn_hidden_size": 22016, "kv_channels": 128, "n_embd": 4096,
+        "n_head": 32, "n_inner": None, "n_layer": 32, "n_positions": 6144, "no_bias": True, "pos_emb": "rotary",
+        "padded_vocab_size": 151936, "params_dtype": "torch.bfloat16", "seq_length": 2048, "tie_word_embeddings": False,
+        "use_dynamic_ntk": True, "use_flash_attn": True, "use_logn_attn": True, "vocab_size": 151936,
+    }),
+    # Qwen-7B with a picture's part beside it.
+    "Qwen/Qwen-VL-Chat": (7_721_324_544, {
+        "model_type": "qwen", "emb_dropout_prob": 0.0, "hidden_size": 4096, "intermediate_size": 22016,
+        "kv_channels": 128, "no_bias": True, "num_attention_heads": 32, "num_hidden_layers": 32, "seq_length": 1024,
+        "tie_word_embeddings": False, "use_flash_attn": False, "visual": {"heads": 16, "layers": 48, "width": 1664},
+        "vocab_size": 151936,
+    }),
+    # Qwen2 7B with 128 tokens more that are read alone; by a sum over modeling_molmo.py.
+    "allenai/Molmo-7B-D-0924": (7_615_616_512 + 128 * 3584, {
+        "model_type": "molmo", "attention_layer_norm": False, "clip_qkv": None, "embedding_size": 152064,
+        "hidden_size": 3584, "intermediate_size": 37888, "layer_norm_type": "rms", "max_position_embeddings": 4096,
+        "norm_after": False, "num_attention_heads": 28, "num_hidden_layers": 28, "num_key_value_heads": 4,
+        "qkv_bias": True, "tie_word_embeddings": False, "use_position_ids": True, "vocab_size": 152064,
+        "weight_tying": False,
+    }),
+    # Phi-4-mini with adapters beside it.
+    "microsoft/Phi-4-multimodal-instruct": (3_836_021_760, {
+        "model_type": "phi4mm", "architectures": ["Phi4MMForCausalLM"], "audio_processor": {"name": "cascades"},
+        "embd_layer": {"embedding_cls": "image_audio"}, "full_attn_mod": 1, "hidden_size": 3072,
+        "intermediate_size": 8192, "interpolate_factor": 1, "max_position_embeddings": 131072,
+        "num_attention_heads": 24, "num_hidden_layers": 32, "num_key_value_heads": 8, "partial_rotary_factor": 0.75,
+        "speech_lora": {"r": 320}, "tie_word_embeddings": True, "vision_lora": {"r": 256}, "vocab_size": 200064,
     }),
     "internlm/internlm-7b": (7_321_948_160, LLAMA_7B | {
         "model_type": "internlm", "bias": True, "max_position_embeddings": 2048, "vocab_size": 103168,
@@ -277,6 +322,8 @@ def test_a_class_that_says_nothing_leaves_the_type_missing(named):
         lambda inner: {"model_type": "llava", "text_config": inner},
         lambda inner: {"model_type": "internvl_chat", "llm_config": inner},
         lambda inner: {"model_type": "deepseek_vl_v2", "language_config": inner},
+        lambda inner: {"model_type": "llava_llama", "hidden_size": 64, "llm_cfg": inner, "vision_tower_cfg": {"a": 1}},
+        lambda inner: inner | {"model_type": "llava", "architectures": ["LlavaLlamaForCausalLM"], "mm_hidden_size": 8},
         lambda inner: {"model_type": "of_my_own", "my_decoder": inner, "vision_config": {"hidden_size": 8}},
         lambda inner: {"model_type": "b", "text_encoder": LLAMA | {"model_type": "t5"}, "decoder": inner},
         lambda inner: {"model_type": "a", "thinker_config": {"model_type": "b", "text_config": inner}},

@@ -126,6 +126,7 @@ class DraftInput(NamedTuple):
 
     EAGLE (arXiv 2401.15077) puts the token's embedding and the target's last state side by side, EAGLE-3 (arXiv
     2503.01840) states of three of its layers, DFlash (arXiv 2602.06036) of several: with a norm behind the projection.
+    EAGLE 3.1 may have norms before it, one of each layer's states (github.com/sgl-project/SpecForge, llama3_eagle.py).
     `drafts_together`: it guesses all tokens of a step in one pass, each without the others, as DFlash does.
     """
 
@@ -133,11 +134,14 @@ class DraftInput(NamedTuple):
     target_states_bias: bool
     target_states_norm: bool
     drafts_together: bool = False
+    target_layer_norms: bool = False
 
     def before(self, build: Builder, depth: Number) -> Iterator[Operator]:  # noqa: ARG002
-        """The projection, and its norm."""
-        h, bias = build.hidden, self.target_states_bias
-        yield build.gemm("target_states_proj", "mlp", self.target_states_size, h, ON_EVERY_GPU, bias=bias)
+        """The norms of what comes from the target, the projection, and its norm."""
+        h, bias, states = build.hidden, self.target_states_bias, self.target_states_size
+        if self.target_layer_norms:
+            yield build.elementwise("target_layer_norms", "norm", states, states, TOKENS, weights=states)
+        yield build.gemm("target_states_proj", "mlp", states, h, ON_EVERY_GPU, bias=bias)
         if self.target_states_norm:
             yield build.elementwise("target_states_norm", "norm", h, h, TOKENS, weights=h)
 

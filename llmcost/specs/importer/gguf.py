@@ -15,7 +15,7 @@ from math import gcd
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmcost.ground.errors import InputError, SpecError, shortened
+from llmcost.ground.errors import NoSuchKeyError, SpecError, shortened
 from llmcost.model.architecture import operators
 from llmcost.model.counting import count_params, stored_bytes
 from llmcost.model.sizes import Load, element_bytes
@@ -67,7 +67,7 @@ def read_gguf(path: Path, allow_unknown: Sequence[str] = ()) -> Document:
     """The spec that a GGUF file describes. Raises SpecError."""
     header = read_header(path)
     if allow_unknown:
-        raise InputError(f"--allow-unknown {', '.join(allow_unknown)}: says how to read a config.json, not a GGUF file")
+        raise NoSuchKeyError(allow_unknown, "says how to read a config.json, not a GGUF file")
     said = _architecture(header)
     config = _config(header, said)
     stored = _stored(header, config.depth)

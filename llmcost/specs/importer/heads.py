@@ -24,6 +24,7 @@ REWARDS = {
     "Qwen2ForProcessRewardModel": {"head": "token", "num_labels": 2, "label_bias": True, "pooler": True},
     "InternLM2ForRewardModel": {"head": "sequence", "num_labels": 1, "label_bias": False, "pooler": None},
 }
+DRAFT = re.compile("Draft|Eagle|Medusa|Specul|MTP|DFlash|DSpark")  # of classes that guess for another model
 RERANKED_SIZE = 512  # of what JinaForRanking compares (huggingface.co/jinaai/jina-reranker-v3, modeling.py)
 
 
@@ -39,6 +40,8 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
         raise keys.error("architectures", "expected a list of names")
     if said in keys.family.get("other_classes", ()):
         raise keys.error("architectures", f"{said} is another model than {keys.type}, and is not understood")
+    if DRAFT.search(said) and not keys.family.get("target_states_size"):
+        raise keys.error("architectures", f"{said[:60]} is a draft of another model, of a kind that is not understood")
     both_ways = keys.trait("bidirectional") or None
     if said in REWARDS or said in OWN_CODE:
         head = REWARDS[said] if said in REWARDS else OWN_CODE[said](keys)

@@ -224,11 +224,13 @@ def positions_of(keys: Keys) -> Any:
     YaRN multiply, longrope and Llama 3 do not, and Gemma 3's configs say the longer one already. What was before is
     `original_max_position_embeddings` where that stands; never less than the config's own maximum.
     """
-    positions = keys.field("max_position_embeddings") or keys.trait("max_position_embeddings")
+    own = keys.field("max_position_embeddings")
+    positions = own or keys.trait("max_position_embeddings") or own
     scaling = next((said for key in ("rope_scaling", "rope_parameters") if isinstance(said := keys.get(key), dict)), {})
     scales = {"linear", "dynamic", "yarn"} & {str(scaling.get("type")), str(scaling.get("rope_type"))}
     factor, before = scaling.get("factor"), scaling.get("original_max_position_embeddings", positions)
-    if not scales or str(keys.type).startswith("gemma3") or not isinstance(factor, int | float):
+    turned = keys.trait("position_embedding", "rotary") == "rotary" and not str(keys.type).startswith("gemma3")
+    if not scales or not turned or not isinstance(factor, int | float):
         return positions
     if not isinstance(positions, int) or not isinstance(before, int) or not 1 < factor < 1000:
         return positions

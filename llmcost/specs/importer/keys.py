@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from llmcost.ground.errors import InputError, SpecError, shortened
+from llmcost.ground.errors import NoSuchKeyError, SpecError, shortened
 from llmcost.specs.importer.architectures import (
     FOLDER,
     HARMLESS_KEYS,
@@ -54,6 +54,19 @@ def class_defaults(kind: str) -> dict[str, Any]:
     _, found, rest = text.partition(f"\n {json.dumps(kind)}: ")
     defaults: dict[str, Any] = json.JSONDecoder().raw_decode(rest)[0] if found else {}
     return defaults
+
+
+def is_harmless(key: str) -> bool:
+    """Whether a key changes no count in any type: by its name, or by how it begins or ends."""
+    beginnings, endings = _patterns()
+    return key in harmless_keys() or key.startswith(beginnings) or key.endswith(endings)
+
+
+@lru_cache(maxsize=2)
+def _patterns() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """How harmless keys begin, and how they end, of those with a star in the place of the rest."""
+    keys = sorted(harmless_keys())
+    return tuple(key[:-1] for key in keys if key[-1] == "*"), tuple(key[1:] for key in keys if key[0] == "*")
 
 
 class Keys:
@@ -100,7 +113,7 @@ class Keys:
     def is_flag(self, key: str) -> bool:
         """Whether a key that may change a count is true or false: of the text "false", neither would be right."""
         usual = key in FLAGS or isinstance(self.defaults.get(key), bool)
-        return usual and key not in harmless_keys()
+        return usual and not is_harmless(key)
 
     def error(self, key: str, problem: str) -> SpecError:
         """The error that names one key, its line and what is wrong with it."""
@@ -279,12 +292,12 @@ class Keys:
         own = {key for each in (self.given.get("per_layer_config") or {}).values() for key in each}
         absent = next(iter(sorted(self.allowed - self.given.keys() - inner - own)), None)
         if absent is not None:
-            raise InputError(f"--allow-unknown {absent[:60]}: {self.file} has no such key")
+            raise NoSuchKeyError([absent], f"{self.file} has no such key")
 
     def _is_looked_at(self, key: str) -> bool:
         """Whether a key was read, or need not be read."""
         known = key in self.asked or key in DRAFTS or key in OTHER_PARTS
-        return known or key in harmless_keys() or key.endswith("_token_id")
+        return known or is_harmless(key) or key.endswith("_token_id")
 
     def _is_neutral(self, key: str, value: Any) -> bool:
         """Whether a key has a value at which it changes no count."""
@@ -302,6 +315,10 @@ class Keys:
         """Whether a key leaves out what its type does not know anyway, or repeats what is known of it."""
         if key in ("attention_bias", "mlp_bias"):
             return bool(self.trait(key, plain=False)) is value
+        if key in ("qk_norm", "use_qk_norm") and value is True:
+            return bool(self.trait("qk_norm"))
+        if key == "max_window_layers" and not self.given.get("use_sliding_window"):
+            return True
         if key in self.defaults:
             return False
         return not value or any(self.field(field) == value for field in self._repeated_by(key))
@@ -343,8 +360,7 @@ def _is_all(value: Any, neutral: Any) -> bool:
 def _is_default(value: Any, default: Any) -> bool:
     """Whether a value is its type's default; of an inner config, every key that might change a count."""
     if isinstance(value, dict) and isinstance(default, dict):
-        harmless = harmless_keys()
         return all(
-            key in harmless or inner is None or _is_default(inner, default.get(key)) for key, inner in value.items()
+            is_harmless(key) or inner is None or _is_default(inner, default.get(key)) for key, inner in value.items()
         )
     return default is not None and bool(value == default)

@@ -59,13 +59,18 @@ NEUTRAL: dict[str, Any] = {
 # Keys of a multimodal config's other models, and what these are called.
 OTHER_PARTS = {
     "vision_config": "the vision encoder",
+    "vision_tower_cfg": "the vision encoder",  # VILA
+    "visual": "the vision encoder",  # Qwen-VL
     "audio_config": "the audio encoder",
     "speech_config": "the speech encoder",
 }
 # Activations that have weights: they are no harmless value of a key that says which function is computed.
 WITH_WEIGHTS = ("xielu",)
 # Layers of multi-token prediction, by any name.
-DRAFTS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_layers", "mtp_num_hidden_layers", "num_mtp_modules")
+DRAFTS = (
+    *("num_nextn_predict_layers", "num_mtp_layers", "_num_mtp_layers", "mtp_num_layers", "mtp_num_hidden_layers"),
+    "num_mtp_modules",
+)
 # The keys that may list every layer's type, and words that they were written in before.
 LAYER_LISTS = ("layer_types", "layers_block_type", "hybrid_override_pattern")
 FORMER_WORDS = {

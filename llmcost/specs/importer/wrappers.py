@@ -20,7 +20,7 @@ from llmcost.specs.importer.keys import class_defaults
 from llmcost.specs.importer.names import OTHER_PARTS, SYNONYMS
 
 WRAPPERS = Path(__file__).with_name("wrappers.json")  # model_type -> [type of its text model, how embeddings are tied]
-TEXT = ("text_config", "llm_config", "language_config", "thinker_config")  # where a text model usually is
+TEXT = ("text_config", "llm_config", "language_config", "thinker_config", "llm_cfg")  # where a text model usually is
 TIED = "tie_word_embeddings"
 # Drafts of another model, with projections from its hidden size and into it: refused by their names, or read as one.
 NOT_ALONE = ("muse_glimmer_assistant",)
@@ -33,9 +33,15 @@ IN_ONE = {
     "minicpmv": {"2.6": "qwen2", "4.0": "llama", "4": "llama", "4.5": "qwen3"},
     "minicpmo": {"2.6": "qwen2", "4.5": "qwen3"},
 }
+# LLaVA's own code likewise, whose class names the text model's (github.com/LLaVA-VL/LLaVA-NeXT).
+OF_LLAVA = {
+    "LlavaLlamaForCausalLM": "llama",
+    "LlavaMistralForCausalLM": "mistral",
+    "LlavaQwenForCausalLM": "qwen2",
+}
 NOT_TEXT = re.compile(
     "vision|image|slice|audio|tts|listen|chunk_input|patch_size|query_num|init_|stream_input|batch_3d_resampler"
-    "|version|auto_map|_name_or_path"
+    "|version|auto_map|_name_or_path|mm_|video|faster|force_sample|pos_skipping|time_instruction"
 )
 DEEPEST = 3  # wrappers one in another
 TWO_PARTS = ("t5gemma", "t5gemma2")  # whose decoder's keys are in one part, and whose encoder's in another
@@ -70,7 +76,8 @@ def with_text_inside(config: dict[str, Any]) -> dict[str, Any]:
         place, rewritten = TEXT_MODELS[kind]
         text = config.get(place, {})
         return config | {place: rewritten(text)} if isinstance(text, dict) else config
-    inside = IN_ONE.get(kind, {}).get(str(config.get("version", "2.6")))
+    named = str(config.get("architectures")).strip("[']")
+    inside = OF_LLAVA.get(named) or IN_ONE.get(kind, {}).get(str(config.get("version", "2.6")))
     if inside is None or TEXT[0] in config:
         return config
     text = {key: value for key, value in config.items() if key == "initializer_range" or not NOT_TEXT.search(key)}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from llmcost.specs.importer.keys import harmless_keys
+from llmcost.specs.importer.keys import is_harmless
 
 DEFAULTS = Path(__file__).with_name("defaults.json")  # model_type of a tower's config -> the keys it has
 LARGEST = 10**9
@@ -89,7 +89,7 @@ class Part:
     def refuse_what_is_left(self) -> None:
         """Raise LeftOutError for a key that might change a count and that nothing looked at."""
         for key, value in self.given.items():
-            known = key in self.read or key in HARMLESS or key in harmless_keys()
+            known = key in self.read or key in HARMLESS or is_harmless(key)
             known = known or value is None or value == self.defaults.get(key)
             if not known:
                 raise LeftOutError(f"its key {key[:60]} is not understood")
