@@ -336,7 +336,11 @@ class ModuleNames:
     Layers are mostly alike: what is matched once, the same patterns against the same names, is kept.
     """
 
-    def __init__(self, keys: Keys, names: list[str], linear: Linear) -> None:
+    def __init__(self, keys: Keys, names: list[str], linear: Linear, *, alone: bool = False) -> None:
+        """Names in a model with these linear layers; `alone`: a plain name is that of one linear layer or of experts.
+
+        Any other plain name takes in all that is inside the module.
+        """
         self.keys = keys
         self.parents = PARENTS | keys.family.get("modules", {})
         self.general: list[Pattern] = []
@@ -351,7 +355,7 @@ class ModuleNames:
             found = None if name.startswith("re:") else OF_LAYER.fullmatch(name)
             inside = (found[2] or "*") if found else name
             if inside not in pattern_of:
-                pattern_of[inside] = _pattern(keys, inside)
+                pattern_of[inside] = _pattern(keys, inside, alone=alone)
             if found:
                 self.of_layer.setdefault(int(found[1]), {})[inside] = pattern_of[inside]
             elif any(letter.isdigit() for letter in name):
@@ -392,7 +396,8 @@ def _left_alone(keys: Keys, said: dict[str, Any], depth: int, linear: Linear) ->
     left = [f"re:{rule[2:]}" for rule in rules if str(rule).startswith("-:")]
     named = [name for key in LEFT_ALONE for name in _list(keys, said, key)] + left
     kept = [name for name in dict.fromkeys(named) if name == "lm_head" or not (_is_plain(name) and NEVER.search(name))]
-    found = ModuleNames(keys, kept, linear)
+    exact = said["quant_method"] == "compressed-tensors"  # whose names are whole (compressed_tensors/utils/match.py)
+    found = ModuleNames(keys, kept, linear, alone=exact)
     for name in kept:
         layer = OF_LAYER.fullmatch(name)
         position = int(layer[1]) if layer else 0
@@ -428,8 +433,8 @@ def _is_of_other_expert(name: str) -> bool:
     return _is_plain(name) and OTHER_EXPERT.search(name) is not None
 
 
-def _pattern(keys: Keys, name: str) -> Pattern:
-    """One name as a pattern of whole module names, which takes in all that is inside the module.
+def _pattern(keys: Keys, name: str, *, alone: bool = False) -> Pattern:
+    """One name as a pattern of whole module names, which takes in all that is inside the module, unless it is `alone`.
 
     A pattern that could take for ever is refused: with a repeated group, or many repetitions.
     """
@@ -442,7 +447,8 @@ def _pattern(keys: Keys, name: str) -> Pattern:
         if expression:
             return Pattern(re.compile(f"(?:{name[3:]}).*"), steps)
         if _is_plain(name):
-            return Pattern(re.compile(rf"(?:.*\.)?{re.escape(name)}(?:\..*)?"), steps)
+            inside = "" if alone and not name.endswith("experts") else r"(?:\..*)?"
+            return Pattern(re.compile(rf"(?:.*\.)?{re.escape(name)}{inside}"), steps)
         return Pattern(re.compile(translate(name)), steps, re.split(r"[*?\[]", name)[0])
     except re.error:
         raise keys.error("quantization_config", f"{name[:60]!r} is not a pattern") from None
