@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from math import gcd
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -238,7 +237,7 @@ def _formats(header: Header, stored: Stored, layers: list[dict[str, Any]]) -> di
     The most frequent format of linear layers is the model's; those that differ from it are named, and so are the
     embedding and the LM head.
     """
-    from llmcost.specs.importer.quantization import linear_layers
+    from llmcost.specs.importer.layer_kernels import linear_layers, mix_of
 
     found: list[dict[str, Counter[str]]] = []
     plain = [tensor for tensor in stored.outside if tensor.name not in TABLES]
@@ -258,7 +257,7 @@ def _formats(header: Header, stored: Stored, layers: list[dict[str, Any]]) -> di
             usual.update(formats)
     base = max(usual, key=lambda form: usual[form], default="fp32")
     for layer, kept in zip(layers, found, strict=True):
-        mixes = {operator: _mix(formats) for operator, formats in kept.items()}
+        mixes = {operator: mix_of(formats) for operator, formats in kept.items()}
         if own := sorted(f"{operator}={mix}" for operator, mix in mixes.items() if mix != base):
             layer["formats"] = own
     tables = [f"{TABLES[tensor.name]}={tensor.format}" for tensor in stored.outside if tensor.name in TABLES]
@@ -276,15 +275,6 @@ def _operators(name: str, known: frozenset[str]) -> list[str]:
         if found := [operator for operator in words.split() if operator in known]:
             return found
     return []
-
-
-def _mix(formats: Counter[str]) -> str:
-    """One format, or parts of several in their smallest whole numbers, as 5*q4_k+q6_k."""
-    if len(formats) == 1:
-        return next(iter(formats))
-    divisor = gcd(*formats.values())
-    parts = [(count // divisor, form) for form, count in sorted(formats.items())]
-    return "+".join(form if count == 1 else f"{count}*{form}" for count, form in parts)
 
 
 def _wider(header: Header, tensor: Tensor) -> int:

@@ -11,6 +11,7 @@ from math import comb
 from typing import NamedTuple
 
 from llmcost.specs.importer.keys import Keys
+from llmcost.specs.importer.layer_kernels import Linear
 
 # Modules of a layer that a format holds for, and the names that they go by.
 PARENTS = {
@@ -33,10 +34,6 @@ OTHER_EXPERT = re.compile(r"\.experts\.[1-9]\d*\b")
 # Matching names has bounds, in steps of some 10 ns: of a config 2 seconds, of a pattern a thousandth of that.
 MOST_STEPS, A_PATTERN, A_MATCH, A_NAME, LONGEST_NAME = 2 * 10**8, 10_000, 40, 40, 80
 PREFIXES = ("model.", "model.language_model.", "language_model.model.", "backbone.", "")
-
-
-Packed = dict[str, tuple[str, ...]]  # operators of a module -> the linear layers packed in each, by each naming
-Linear = dict[str, frozenset[str]]  # modules -> the names of all linear layers that they have in some layer
 
 
 class Pattern(NamedTuple):
