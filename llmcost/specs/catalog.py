@@ -235,7 +235,7 @@ def find(kind: str, name: str, *, files: bool = True) -> Path:
 
 
 # Chips that people name and that no page was found of with memory, bandwidth and dense peaks, or of which pages
-# contradict each other: NVIDIA's H20 of 141 GB, AMD's MI308X, Hygon's Z100 and the K100 that is no AI, Cambricon's MLU590.
+# contradict each other: NVIDIA's H20 of 141 GB, AMD's MI308X, Hygon's Z100 and plain K100, Cambricon's MLU590.
 UNSOURCED = (
     "h20141gb", "h20141g", "h203e", "nvidiah203e", "mi308x", "mi308", "amdinstinctmi308x", "hygonz100", "z100",
     "hygonk100", "k100", "dcuk100", "mlu590", "cambriconmlu590",

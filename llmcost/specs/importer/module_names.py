@@ -22,11 +22,11 @@ PARENTS = {
     "shared_experts": "mlp.shared_expert mlp.shared_experts mlp.shared_mlp feed_forward.shared_expert "
     "ffn.shared_experts mixer.shared_experts block_sparse_moe.shared_experts shared_mlp share_expert",
 }
-# Norms, routers, embeddings, other models: never in a weight format here. And projections to one number a head, which
-# are a part of a larger one here and are counted with it, though checkpoints may leave them alone.
+# Norms, routers, embeddings, other models: never in a weight format here. And projections to one number a head or to a
+# low rank of Gated DeltaNet and Kimi Delta Attention, which are counted with the larger ones.
 NEVER = re.compile(
     r"lm_head|norm|embed|router|(mlp|moe|mixer|block_sparse_moe)\W+gate\b|^gate$|shared_expert_gate|conv1d"
-    r"|in_proj_(ba|a|b)\b|indexer|vis|audio|multi_modal|merger|modality|mm_proj|patch_merge|mlp1|projector|\bmtp\b|\bnextn\b"
+    r"|in_proj_(ba|a|b)\b|\b(b|[fg]_[ab])_proj\b|indexer|index_[qk]_proj|vis|audio|multi_modal|merger|modality|mm_proj|patch_merge|mlp1|projector|\bmtp\b|\bnextn\b"
     r"|e_score_correction|eh_proj|weights_proj"
 )
 OF_LAYER = re.compile(r".*\blayers\.(\d{1,6})(?:\.(.*))?")

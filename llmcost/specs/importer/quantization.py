@@ -179,6 +179,8 @@ def _tables(keys: Keys, said: dict[str, Any]) -> list[str] | None:
         from llmcost.specs.importer import exl
 
         return [exl.head_of(keys, said)]
+    if said["quant_method"] not in WITH_TABLES:
+        return None
     found = {}
     for name, own in _rules(keys, said)[1].items():
         if is_plain(name) and (table := _table(name)):
