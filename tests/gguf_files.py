@@ -121,7 +121,11 @@ KERNELS = {
     "experts_gate_up_proj": "ffn_gate_up_exps", "experts_down_proj": "ffn_down_exps",
     "shared_gate_up_proj": "ffn_up_shexp", "shared_down_proj": "ffn_down_shexp", "q_a_proj": "attn_q_a",
     "q_b_proj": "attn_q_b", "kv_a_proj": "attn_kv_a_mqa", "kv_b_proj": "attn_kv_b", "delta_in_proj": "ssm_in",
-    "delta_out_proj": "ssm_out",
+    "delta_out_proj": "ssm_out", "indexer_q_proj": "indexer.attn_q_b", "indexer_k_weights_proj": "indexer.attn_k",
+    "conv_in_proj": "shortconv.in_proj", "conv_out_proj": "shortconv.out_proj",
+    "attention_gate_proj": "attn_gate", "mamba_in_proj": "ssm_in", "mamba_out_proj": "ssm_out",
+    "experts_up_proj": "ffn_up_exps", "shared_up_proj": "ffn_up_shexp", "latent_in_proj": "ffn_latent_down",
+    "latent_out_proj": "ffn_latent_up",
 }  # fmt: skip
 
 
@@ -157,7 +161,8 @@ def drawn_from(model, arch, kernels_of, said):
                 continue
             if name is None:
                 if op.params():
-                    tensors.append((f"blk.{place}.{op.name}.weight", (op.params(),), "f32"))
+                    norm = "attn_q_norm" if op.name == "qk_norm" else op.name
+                    tensors.append((f"blk.{place}.{norm}.weight", (op.params(),), "f32"))
                 continue
             groups = getattr(op, "groups", 1)
             tensors.append((f"blk.{place}.{name}.weight", (op.k, op.n, groups), "f16"))

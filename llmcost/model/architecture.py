@@ -247,7 +247,10 @@ def _table(name: str, rows: Number, width: Number, size: ElementBytes, load: Loa
 def _table_bytes(model: ModelSpec, name: str, size: ElementBytes) -> Number:
     """Bytes an element of the embedding or the LM head, of a model that has formats of their own for them."""
     kept = own_format(model.table_formats, name)
-    return size.table() if kept is None else bytes_of(kept.bits_a_weight)
+    if kept is None:
+        return size.table()
+    width = model.embedding_size if present(model.embedding_size) else model.hidden_size
+    return bytes_of(kept.bits_a_weight + kept.channel / width) if kept.channel else bytes_of(kept.bits_a_weight)
 
 
 def _norm(name: str, model: ModelSpec, width: Number, size: ElementBytes, b: Number, s: Number) -> Operator:

@@ -93,6 +93,8 @@ FORMATS: dict[str, Format] = {
         for group in (32, 64, 128)
     },
     "mlx-mxfp4": Format(4, 32, 8, everywhere=True),
+    "mlx-mxfp8": Format(8, 32, 8, everywhere=True),
+    "mlx-nvfp4": Format(4, 16, 8, everywhere=True),
     # ModelOpt's INT4 of AWQ: scales in fp32 (modelopt/torch/export/quant_utils.py).
     **{f"int4-g{group}-fp32": Format(4, group, 32) for group in (64, 128)},
     # AQLM (arXiv 2401.06118): a code for each vector of g weights and codebook, in 8 or 16 bits; a codebook of 2^bits
@@ -113,6 +115,8 @@ FORMATS: dict[str, Format] = {
     },
     # EXL3 (after QTIP, arXiv 2406.11235): whole bits a weight, a 16-bit scale an input channel and an output channel.
     **{f"exl3-{bits}bit": Format(bits, channel=16, inputs=16) for bits in range(1, 9)},
+    # EXL2 of one width, scales included (exllamav2/conversion/optimize.py).
+    **{f"exl2-{bits}bit": Format(bits) for bits in range(2, 9)},
     # MLC's q4f16: a scale alone (llm.mlc.ai/docs/compilation/configure_quantization.html).
     "mlc-q4": Format(4, 32, 16, everywhere=True),
     **_INTEGERS,

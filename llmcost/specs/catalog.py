@@ -252,12 +252,11 @@ def find(kind: str, name: str, *, files: bool = True) -> Path:
     raise UnknownNameError(kind.removesuffix("s"), name, _nearest(name, kind, known))
 
 
-# Chips that people name and that no data sheet or page was found of with memory, bandwidth and dense peaks: NVIDIA's
-# T4G (Amazon's G5g alone has it) and H20 of 141 GB, AMD's MI308X, Kunlun's P800, Hygon's DCUs, Cambricon's MLU590.
+# Chips that people name and that no page was found of with memory, bandwidth and dense peaks, or of which pages
+# contradict each other: NVIDIA's H20 of 141 GB, AMD's MI308X, Hygon's Z100 and plain K100, Cambricon's MLU590.
 UNSOURCED = (
-    "t4g", "nvidiat4g", "h20141gb", "h20141g", "h203e", "nvidiah203e", "mi308x", "mi308", "amdinstinctmi308x", "p800",
-    "kunlunp800", "kunlunxinp800", "hygondcu", "dcu", "hygonz100", "z100", "hygonk100", "k100", "k100ai", "hygonk100ai",
-    "bw1000", "hygonbw1000", "mlu590", "cambriconmlu590",
+    "h20141gb", "h20141g", "h203e", "nvidiah203e", "mi308x", "mi308", "amdinstinctmi308x", "hygonz100", "z100",
+    "hygonk100", "k100", "dcuk100", "mlu590", "cambriconmlu590",
 )  # fmt: skip
 
 

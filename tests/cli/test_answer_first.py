@@ -51,7 +51,7 @@ def test_the_answer_is_of_the_load_that_was_asked_for(cli):
     ("arguments", "answers"),
     [
         (["llama3-8b"], ["Weighs"]),
-        (["llama3-8b", "--hw", "m5"], ["Fits", "Not known"]),  # no source gives its peak
+        (["qwen3-0.6b", "--hw", "jetson-orin-nano-8gb"], ["Fits", "Not known"]),  # no source gives its peak
         (["llama3-70b", "--hw", "rtx4090"], ["DOES NOT FIT", "Would fit", "or", "Speed", "Binds"]),
     ],
 )

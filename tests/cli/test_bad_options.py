@@ -117,11 +117,14 @@ def test_an_unknown_quantity_lists_the_nearest(cli):
 
 def test_a_quantity_that_needs_a_gpu_says_so(cli):
     refused(cli("explain", "gpt2", "decode.limit.tokens_per_s"), "give a GPU with --hw")
-    refused(cli("explain", "gpt2", "prefill.limit.tokens_per_s", "--hw", "m5"), "its peak or bandwidth is not known")
+    refused(
+        cli("explain", "gpt2", "prefill.limit.tokens_per_s", "--hw", "jetson-orin-nano-8gb"),
+        "its peak or bandwidth is not known",
+    )
 
 
 def test_a_peak_that_is_not_known_leaves_times_unknown_and_is_no_error(cli):
-    answer = cli("estimate", "llama3-8b", "--hw", "m5", "--json")  # no source has its matrix rate
+    answer = cli("estimate", "llama3-8b", "--hw", "jetson-orin-nano-8gb", "--json")  # no source has its rate of bf16
     assert answer.code == 0
     result = json.loads(answer.out)
     assert result["hardware"]["peak_flops_per_s"] is None
@@ -129,7 +132,7 @@ def test_a_peak_that_is_not_known_leaves_times_unknown_and_is_no_error(cli):
     assert [result["training"][basis]["gpu_years"] for basis in ("textbook", "limit", "expected")] == [None] * 3
     assert result["decode"]["expected"]["tokens_per_s"] is None
     assert result["decode"]["limit"]["tokens_per_s"] > 0  # the bandwidth is known, and bounds it alone
-    page = cli("estimate", "llama3-8b", "--hw", "m5")
+    page = cli("estimate", "llama3-8b", "--hw", "jetson-orin-nano-8gb")
     assert page.code == 0
     assert "not known" in page.out
 

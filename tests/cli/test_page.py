@@ -52,7 +52,7 @@ def typed(options):
             "output": "500",
         },
         {"model": "mixtral-8x7b", "hw": "mi300x", "tp": "2", "ep": "2", "weight_dtype": "fp8", "kv_dtype": "fp8"},
-        {"model": "llama3-8b", "hw": "gb10"},  # whose peak is not known
+        {"model": "llama3-8b", "hw": "jetson-orin-nano-8gb"},  # whose peak is not known
     ],
     ids=lambda options: " ".join(options.values()),
 )

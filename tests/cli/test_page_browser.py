@@ -112,7 +112,7 @@ def in_words(path, value):
 @pytest.mark.parametrize(
     "state",
     [
-        MIX, "model=llama3-70b&hw=gb10&batch=16", "model=qwen3-8b",
+        MIX, "model=llama3-70b&hw=jetson-orin-nano-8gb&batch=16", "model=qwen3-8b",
         "model=gemma3-27b&hw=m3-ultra&engine=mlx&prompt=1k&output=100",
     ],
 )  # fmt: skip

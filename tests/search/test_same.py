@@ -19,7 +19,17 @@ from llmcost.search.sweep import Sweep
 from llmcost.serving.results import leaves
 
 MODELS = ("gpt2", "llama3-8b", "mixtral-8x7b", "gpt-oss-20b", "deepseek-v3")
-CHIPS = ("rtx4090", "v100-32gb-sxm", "a100-80gb-sxm", "h100-sxm", "h200", "b200", "mi300x", "m2-ultra", "m5")
+CHIPS = (
+    "rtx4090",
+    "v100-32gb-sxm",
+    "a100-80gb-sxm",
+    "h100-sxm",
+    "h200",
+    "b200",
+    "mi300x",
+    "m2-ultra",
+    "jetson-orin-nano-8gb",
+)
 # Figures of a fit's row -> their paths in an estimate.
 OFFERED = {
     **{name: f"workload.{name}" for name in ("gpus", *DEGREES, "dtype", "weight_dtype", "kv_dtype")},

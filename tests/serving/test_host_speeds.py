@@ -84,3 +84,15 @@ def test_ktransformers_with_experts_on_an_epyc():
     asked = Options(weight_dtype="q4_k_m", offload="experts", host="epyc-9654", context=1024)
     e = estimate(load_model("deepseek-r1"), load_hardware("rtx4090"), asked)
     assert e.decode.expected.tokens_per_s == pytest.approx(14, rel=0.05)
+
+
+def test_ktransformers_with_experts_on_one_socket_of_a_xeon(cpu):
+    """kvcache-ai/ktransformers, doc/en/DeepseekR1_V3_tutorial.md, V0.2: 8.73 tokens/s after 500, beside an RTX 4090D.
+
+    DeepSeek-V3 in 4 bits on 32 cores of a Xeon Gold 6454S with 8 channels of DDR5-4800; 400 GB of experts (382 there).
+    """
+    asked = Options(weight_dtype="q4_k_m", offload="experts", host=cpu("6454s", 307.2, 111), context=500)
+    e = estimate(load_model("deepseek-v3"), load_hardware("rtx4090-d"), asked)
+    assert e.decode.limit.tokens_per_s > 8.73
+    assert e.decode.expected.tokens_per_s == pytest.approx(8.73, rel=0.2)
+    assert e.offload.weights_bytes == pytest.approx(382 * 2**30, rel=0.05)

@@ -298,8 +298,8 @@ def test_vptq_with_outliers_has_centroids_for_them():
 
 
 REFUSED = {
-    "EXL2": {"quant_method": "exl2", "bits": 4.0, "head_bits": 6},
-    "EXL3": {"quant_method": "exl3", "bits": 4.25, "head_bits": 6},
+    "exl2": {"quant_method": "exl2", "bits": 9.0, "head_bits": 6},
+    "exl3": {"quant_method": "exl3", "bits": "4", "head_bits": 6},
     "SpQR": {"quant_method": "spqr", "beta1": 16, "beta2": 16, "bits": 3, "shapes": {}},
     "FP-Quant": {"quant_method": "fp_quant", "forward_dtype": "mxfp4"},
     "SINQ": {"quant_method": "sinq", "nbits": 4},
@@ -320,11 +320,6 @@ REFUSED = {
 def test_what_a_config_does_not_determine_is_refused_by_name(said):
     with pytest.raises(SpecError, match=said):
         read(LLAMA, REFUSED[said])
-
-
-def test_exl3_of_a_tied_model_has_a_copy_that_is_not_counted():
-    with pytest.raises(SpecError, match="once more as the LM head"):
-        read(LLAMA | {"tie_word_embeddings": True}, {"quant_method": "exl3", "bits": 4, "head_bits": 6})
 
 
 def test_a_pattern_names_experts_or_what_stands_beside_them():
@@ -512,15 +507,6 @@ def test_a_quantised_lm_head_is_counted_as_such():
             {"quant_method": "awq", "bits": 4, "group_size": 128, "modules_to_not_convert": "gate"},
             "expected a list of names",
         ),
-        (
-            {
-                "quant_method": "awq",
-                "bits": 4,
-                "group_size": 128,
-                "modules_to_not_convert": ["model.layers.2.mlp.up_proj"],
-            },
-            "leaves a part of gate_up_proj of layer 2 as it is",
-        ),
         (scheme(4, "int", "group", 128) | {"ignore": ["re:(a+)+$"]}, "too complicated"),
         (scheme(4, "int", "group", 128) | {"sparsity_config": {"format": "sparse-24-bitmask"}}, "not understood"),
     ],
@@ -578,8 +564,8 @@ QWEN_AUTO_ROUND = {"quant_method": "auto-round", "bits": 4, "group_size": 128, "
 def test_a_given_format_stands_for_a_quantisation_that_is_not_understood(cli, tmp_path):
     """With a note; without one, or where a spec is made of it, it is refused. Training knows its own formats."""
     file = tmp_path / "config.json"
-    file.write_text(json.dumps(LLAMA | {"quantization_config": {"quant_method": "exl3", "bits": 3.5}}), "utf-8")
-    problem = "this kind of quantisation (quant_method exl3, bits 3.5) is not understood"
+    file.write_text(json.dumps(LLAMA | {"quantization_config": {"quant_method": "sinq", "bits": 3.5}}), "utf-8")
+    problem = "this kind of quantisation (quant_method sinq, bits 3.5) is not understood"
     plain = cli("estimate", file, "--json")
     assert plain.code == 2
     assert problem in plain.err
@@ -605,9 +591,9 @@ def _weights(scheme):
 
 
 def test_auto_round_sets_bits_by_names():
-    """Attention in 8 bits, routers in 16, the rest in 4; an fp16 scale for 128 weights."""
+    """Attention in 8 bits, routers in 16, the rest in 4; an fp16 scale and a zero point for 128 weights."""
     own = {key: {"bits": 8} for key in QWEN_PROJECTIONS} | {key: {"bits": 16} for key in QWEN_GATES}
-    layer = QWEN_ATTENTION * (8 + 16 / 128) / 8 + QWEN_ROUTED * (4 + 16 / 128) / 8 + 2 * QWEN_ROUTER
+    layer = QWEN_ATTENTION * (8 + 24 / 128) / 8 + QWEN_ROUTED * (4 + 20 / 128) / 8 + 2 * QWEN_ROUTER
     assert _weights(QWEN_AUTO_ROUND | {"extra_config": own}) == 48 * layer + QWEN_BESIDE
 
 
@@ -629,7 +615,6 @@ def test_names_of_every_expert_say_what_those_of_the_first_say():
 @pytest.mark.parametrize(
     "scheme",
     [
-        QWEN_AUTO_ROUND | {"extra_config": {key: {"bits": 8} for key in QWEN_PROJECTIONS[::4]}},  # of q_proj alone
         QWEN_AUTO_ROUND | {"extra_config": [*QWEN_PROJECTIONS]},
         QWEN_AUTO_ROUND | {"extra_config": {"model.layers.1.mlp.experts.5.up_proj": {"bits": 8}}},  # of one expert
         QWEN_MIXED | {"quantized_layers": {key: {"quant_algo": "FP3"} for key in QWEN_PROJECTIONS}},

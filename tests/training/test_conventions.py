@@ -162,8 +162,8 @@ def test_a_rate_that_no_gpu_reaches_is_doubted(cli):
     assert "More than the peak" not in cli(*ask, 0.999 * most).out
 
 
-def test_a_gpu_without_a_peak_is_refused(cli):
-    assert "known: none" in cli("mfu", "llama3-8b", "--hw", "m5", "--tokens-per-s", 1).err
+def test_a_gpu_without_a_peak_of_that_type_is_refused(cli):
+    assert "known: int8" in cli("mfu", "llama3-8b", "--hw", "jetson-orin-nano-8gb", "--tokens-per-s", 1).err
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from llmcost.ground.algebra import Number, present
 from llmcost.model.blocks.builder import CHANNELS, COLUMNS, COLUMNS_OF_INPUT, ROWS, Builder
 from llmcost.model.operators import Operator
 
-IN = COLUMNS_OF_INPUT._replace(modules=("in_proj_qkvz", "in_proj_qkv in_proj_z", "q_proj k_proj v_proj"))
+NAMINGS = ("in_proj_qkvz", "in_proj_qkv in_proj_z", "q_proj k_proj v_proj", "q_proj k_proj v_proj g_proj")
+IN = COLUMNS_OF_INPUT._replace(modules=NAMINGS)
 OUT = ROWS._replace(modules=("out_proj", "o_proj"))
 
 

@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from math import gcd
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +34,7 @@ NO_PARAMETERS = re.compile(r"rope_(freqs|factors_\w+)\.weight|blk\.\d+\.(rope_|a
 CORRECTION = re.compile(r"blk\.\d+\.exp_probs_b\.bias")  # a buffer in most types, a parameter in some
 NO_MODEL = {"clip": "encoders of images or sound (mmproj)", "imatrix": "what a quantiser measured (imatrix)"}
 TABLES = {"token_embd.weight": "token_embedding", "output.weight": "lm_head"}
-ABSENT = "absent"
+PLAIN = {"absent": None, "zero": 0}
 MOST_LAYERS = 10_000
 NEEDED = ("block_count", "embedding_length", "context_length", "attention.head_count")
 
@@ -116,18 +115,37 @@ class Metadata:
         return SpecError(self.header.file, 0, f"{self.arch}.{key}", problem)
 
     def get(self, key: str) -> Any:
-        """The value of a key: of a list of equal ones, that of each layer. What gguf.yaml calls tensors and outputs."""
+        """The value of a key: of a list of equal ones, that of each layer. And tensors, outputs, most, least."""
         kind, _, name = key.partition(".")
         if kind == "tensors":
             return name in self.shapes
         if kind == "outputs":
             return self.shapes.get(f"{name}.weight", (0, 0))[1]
+        if kind in ("most", "least"):
+            value = self.of_each(name)
+            some = [each for each in value if each] if isinstance(value, list) else [value]
+            return (max if kind == "most" else min)(some, default=0)
         value = self.header.metadata.get(f"{self.arch}.{key}")
         if not isinstance(value, list):
             return value
         if len({*value}) != 1:
             raise self.error(key, "differs from layer to layer, which is not understood here")
         return value[0]
+
+    def of_each(self, key: str) -> Any:
+        """The list of a key, one number a layer, or what stands in its place."""
+        value = self.header.metadata.get(f"{self.arch}.{key}")
+        if isinstance(value, list) and not (value and all(isinstance(each, int) and each >= 0 for each in value)):
+            raise self.error(key, "expected a whole number for every layer")
+        return value
+
+    def by_layer(self, said: dict[str, Any]) -> list[str | None] | None:
+        """One word for every layer, by whether a list has a number there or 0; None where there is no list."""
+        value, others = self.of_each(said["each"]), said["else"]
+        if not isinstance(value, list):
+            return None
+        words = self.by_layer(others) if isinstance(others, dict) else [others] * len(value)
+        return [said["then"] if each else word for each, word in zip(value, words or [None] * len(value), strict=False)]
 
     def refuse_what_is_missing(self) -> None:
         """Refuse a model without the sizes that every one has."""
@@ -154,7 +172,7 @@ def _config(header: Header, said: dict[str, Any]) -> Config:
     try:
         kind = str(evaluate(said["type"], metadata.get))
         names = _names_of(kind)
-        values = {names.get(key, key): evaluate(value, metadata.get) for key, value in said.items() if key != "type"}
+        values = {names.get(key, key): _evaluated(value, metadata) for key, value in said.items() if key != "type"}
     except NotWholeError as wrong:
         raise metadata.error(wrong.key, wrong.problem) from None
     depth = values[names["num_hidden_layers"]]
@@ -163,13 +181,19 @@ def _config(header: Header, said: dict[str, Any]) -> Config:
     rows, tied = _tables(header)
     keys = {"model_type": kind, names["vocab_size"]: rows, "tie_word_embeddings": tied}
     for key, value in values.items():
-        if value == ABSENT:
-            keys[key] = None
+        if isinstance(value, str) and value in PLAIN:
+            keys[key] = PLAIN[value]
         elif value not in (None, 0) or value is False:
             keys[key] = value
     looked_up = {names.get(key, key): _key_of(value) for key, value in said.items()}
     origin = {key: f"{metadata.arch}.{found}" for key, found in looked_up.items() if found}
     return Config(keys | _scaling(metadata), origin, depth)
+
+
+def _evaluated(value: Any, metadata: Metadata) -> Any:
+    """What gguf.yaml says of one key: a value, or one for every layer."""
+    each = isinstance(value, dict) and "each" in value
+    return metadata.by_layer(value) if each else evaluate(value, metadata.get)
 
 
 def _names_of(kind: str) -> dict[str, str]:
@@ -238,7 +262,7 @@ def _formats(header: Header, stored: Stored, layers: list[dict[str, Any]]) -> di
     The most frequent format of linear layers is the model's; those that differ from it are named, and so are the
     embedding and the LM head.
     """
-    from llmcost.specs.importer.quantization import linear_layers
+    from llmcost.specs.importer.layer_kernels import linear_layers, mix_of
 
     found: list[dict[str, Counter[str]]] = []
     plain = [tensor for tensor in stored.outside if tensor.name not in TABLES]
@@ -258,7 +282,7 @@ def _formats(header: Header, stored: Stored, layers: list[dict[str, Any]]) -> di
             usual.update(formats)
     base = max(usual, key=lambda form: usual[form], default="fp32")
     for layer, kept in zip(layers, found, strict=True):
-        mixes = {operator: _mix(formats) for operator, formats in kept.items()}
+        mixes = {operator: mix_of(formats) for operator, formats in kept.items()}
         if own := sorted(f"{operator}={mix}" for operator, mix in mixes.items() if mix != base):
             layer["formats"] = own
     tables = [f"{TABLES[tensor.name]}={tensor.format}" for tensor in stored.outside if tensor.name in TABLES]
@@ -276,15 +300,6 @@ def _operators(name: str, known: frozenset[str]) -> list[str]:
         if found := [operator for operator in words.split() if operator in known]:
             return found
     return []
-
-
-def _mix(formats: Counter[str]) -> str:
-    """One format, or parts of several in their smallest whole numbers, as 5*q4_k+q6_k."""
-    if len(formats) == 1:
-        return next(iter(formats))
-    divisor = gcd(*formats.values())
-    parts = [(count // divisor, form) for form, count in sorted(formats.items())]
-    return "+".join(form if count == 1 else f"{count}*{form}" for count, form in parts)
 
 
 def _wider(header: Header, tensor: Tensor) -> int:

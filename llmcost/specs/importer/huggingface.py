@@ -15,6 +15,7 @@ from typing import Any
 
 from llmcost.ground.errors import SpecError, shortened
 from llmcost.model.blocks import STREAMS
+from llmcost.specs.importer.beside import Beside, quantization_beside
 from llmcost.specs.importer.heads import head_of
 from llmcost.specs.importer.keys import Keys
 from llmcost.specs.importer.layers import layers_of
@@ -62,15 +63,12 @@ def read_config(
     text = read_text(file, LARGEST_CONFIG)
     config = parse_json(text, str(file), from_python=True)
     name = (file.parent.name if file.name == "config.json" else file.stem) or "model"
-    beside = file.with_name("hf_quant_config.json")  # where older versions of NVIDIA's ModelOpt put it
     if TIED not in config and has_a_head(file.with_name("model.safetensors.index.json")):
         config[TIED] = False
-    told = None
-    if beside.is_file() and "quantization_config" not in config:
-        told = (str(beside), read_text(beside, LARGEST_CONFIG))
-        found = parse_json(told[1], told[0]).get("quantization")
-        config["quantization_config"] = {"quant_method": "modelopt", **found} if isinstance(found, dict) else found
-    return document_of(config, str(file), name, kind, text, allow_unknown, beside=told, strict=strict)
+    beside = None
+    if found := quantization_beside(file, config):
+        config["quantization_config"], beside = found
+    return document_of(config, str(file), name, kind, text, allow_unknown, beside=beside, strict=strict)
 
 
 def has_a_head(index: Path) -> bool:
@@ -92,13 +90,13 @@ def document_of(
     text: str = "",
     allow_unknown: Sequence[str] = (),
     *,
-    beside: tuple[str, str] | None = None,
+    beside: Beside | None = None,
     strict: bool = True,
     weights: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None,
 ) -> Document:
     """The config's data in the form of a spec; `text` is the file's, for the lines in messages.
 
-    `beside`: name and text of the file that the quantisation comes from, if that is another. `weights`: gives every
+    `beside`: the file that the quantisation comes from, if that is another. `weights`: gives every
     layer its formats and returns those of the model, where a file of weights says them.
     """
     refuse_what_is_no_part(config, file, text)

@@ -23,6 +23,7 @@ from llmcost.specs.importer.architectures import (
     of_encoder,
     type_of_class,
 )
+from llmcost.specs.importer.beside import Beside
 from llmcost.specs.importer.names import DRAFTS, FORMER_WORDS, LAYER_LISTS, NEUTRAL, OTHER_PARTS, SYNONYMS, WITH_WEIGHTS
 from llmcost.specs.importer.values import NotWholeError, evaluate, keys_of
 from llmcost.specs.json_text import line_of
@@ -73,8 +74,8 @@ class Keys:
     """One config while it is read: which keys were asked for, which are left over.
 
     `place` is where these keys stand in the text: ("text_config",), or () for the top. `allow_unknown`: keys that are
-    left out where they are not understood, but for those that are sizes of blocks in other types. `beside`: name and
-    text of the file that has the quantisation, if that is another.
+    left out where they are not understood, but for those that are sizes of blocks in other types. `beside`: the
+    file that has the quantisation, if that is another.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Keys:
         text: str = "",
         place: tuple[str, ...] = (),
         allow_unknown: Sequence[str] = (),
-        beside: tuple[str, str] | None = None,
+        beside: Beside | None = None,
     ) -> None:
         self.file, self.text, self.place, self.beside = file, text, place, beside
         self.allowed = frozenset(allow_unknown)
@@ -119,9 +120,9 @@ class Keys:
         """The error that names one key, its line and what is wrong with it."""
         first, *rest = key.split(".")
         if first == "quantization_config" and self.beside is not None:
-            file, text = self.beside
-            field = ("quantization", *rest)
-            return SpecError(file, line_of(text, field), ".".join(field), problem)
+            file, text, place = self.beside
+            field = (*place, *rest)
+            return SpecError(file, line_of(text, field) if field else 1, ".".join(field), problem)
         return SpecError(self.file, line_of(self.text, (*self.place, first, *rest)), key, problem)
 
     def origin(self, path: tuple[Key, ...]) -> tuple[str, int]:

@@ -7,21 +7,31 @@ what is one operator here is quantised, or if it names a module that is not know
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator
-from fnmatch import translate
-from math import comb
 from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import Number
 from llmcost.ground.errors import SpecError, shortened
-from llmcost.model.blocks import MIXERS, MLPS, Builder
-from llmcost.model.formats import FORMATS
-from llmcost.model.operators import Gemm, GroupedGemm, Operator
-from llmcost.model.sizes import ElementBytes, Load
+from llmcost.model.formats import FORMATS, format_of
 from llmcost.specs.importer.keys import Keys
-from llmcost.specs.importer.weight_formats import METHODS, WHY_NOT, format_named, format_of_group, scheme_groups
+from llmcost.specs.importer.layer_kernels import (
+    SIXTEEN_BITS,
+    Linear,
+    Packed,
+    linear_of,
+    mix_of,
+    naming_of,
+    packed_all,
+    widths_of,
+)
+from llmcost.specs.importer.module_names import NEVER, OF_LAYER, PARENTS, ModuleNames, is_plain
+from llmcost.specs.importer.weight_formats import (
+    METHODS,
+    WHY_NOT,
+    format_named,
+    format_of_group,
+    scheme_groups,
+    with_names,
+)
 
 # Keys that say nothing of the bytes of weights.
 HARMLESS = frozenset(
@@ -52,13 +62,26 @@ OF_METHOD = {  # keys that mean this in one method alone
         {"in_group_size", "out_group_size", "num_codebooks", "nbits_per_codebook", "linear_weights_not_to_quantize"}
     ),
     "higgs": frozenset({"p", "hadamard_size", "tune_metadata"}),
-    "exl3": frozenset({"head_bits", "calibration", "out_scales", "codebook", "tensor_storage"}),
+    "exl2": frozenset({"head_bits", "calibration"}),
+    "exl3": frozenset(
+        {
+            "head_bits",
+            "calibration",
+            "out_scales",
+            "codebook",
+            "tensor_storage",
+            "mtp_bits",
+            "original_quantization_config",
+        }
+    ),
     "quanto": frozenset({"weights", "activations"}),
     "eetq": frozenset({"weights"}),
     "bitnet": frozenset({"linear_class", "quantization_mode", "use_rms_norm", "rms_norm_eps"}),
     "vptq": frozenset({"config_for_layers", "shared_layer_config", "enable_proxy_error"}),
     "hqq": frozenset({"quant_config", "skip_modules"}),
-    "torchao": frozenset({"quant_type", "quant_type_kwargs", "include_input_output_embeddings"}),
+    "torchao": frozenset(
+        {"quant_type", "quant_type_kwargs", "include_input_output_embeddings", "by_name", "untie_embedding_weights"}
+    ),
     "fp8": frozenset({"moe_quant_algo"}),
     "quark": frozenset(
         """global_quant_config layer_quant_config layer_type_quant_config kv_cache_quant_config kv_cache_group exclude
@@ -78,30 +101,10 @@ LEFT_ALONE = (
 )
 # Formats of routed experts, whatever the others are in: of DeepSeek-V4, fp4 is MXFP4.
 OF_EXPERTS = {"fp4": "+mxfp4", "fp8": "", "NVFP4": "+nvfp4"}
-# Where ModelOpt's mixed precision, AutoRound, GPTQ and Quark set formats by names.
-NAMED = ("quantized_layers", "extra_config", "dynamic", "layer_quant_config")
-
-# Modules of a layer that a format holds for, and the names that they go by.
-PARENTS = {
-    "attention": "self_attn attention attn linear_attn mixer mamba conv",
-    "mlp": "mlp feed_forward ffn mixer",
-    "experts": "mlp.experts.0 block_sparse_moe.experts.0 feed_forward.experts.0 ffn.experts.0 mixer.experts.0 "
-    "moe.experts.0",
-    "shared_experts": "mlp.shared_expert mlp.shared_experts mlp.shared_mlp feed_forward.shared_expert "
-    "ffn.shared_experts mixer.shared_experts block_sparse_moe.shared_experts shared_mlp share_expert",
-}
-# Norms, routers, embeddings, other models: never in a weight format here. And projections to one number a head, which
-# are a part of a larger one here and are counted with it, though checkpoints may leave them alone.
-NEVER = re.compile(
-    r"lm_head|norm|embed|router|(mlp|moe|mixer|block_sparse_moe)\W+gate\b|^gate$|shared_expert_gate|conv1d"
-    r"|in_proj_(ba|a|b)\b|indexer|vis|audio|multi_modal|merger|modality|mm_proj|patch_merge|mlp1|projector|\bmtp\b|\bnextn\b"
-    r"|e_score_correction|eh_proj|weights_proj"
-)
-OF_LAYER = re.compile(r".*\blayers\.(\d{1,6})(?:\.(.*))?")
-OTHER_EXPERT = re.compile(r"\.experts\.[1-9]\d*\b")
-# Matching names has bounds, in steps of some 10 ns: of a config 2 seconds, of a pattern a thousandth of that.
-MOST_STEPS, A_PATTERN, A_MATCH, LONGEST_NAME = 2 * 10**8, 10_000, 40, 80
-PREFIXES = ("model.", "model.language_model.", "language_model.model.", "backbone.", "")
+# Where ModelOpt's mixed precision, AutoRound, GPTQ, Quark and torchao (`_with_method`) set formats by names.
+NAMED = ("quantized_layers", "extra_config", "dynamic", "layer_quant_config", "by_name")
+WITH_TABLES = ("mlx", "torchao")  # set the formats of the embedding and the LM head by names too
+LAYER_BY_LAYER = ("vptq", "exl2", "exl3")  # give every layer a format of its own
 
 
 def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
@@ -113,9 +116,9 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
     said = _with_method(said)
     _check(keys, said)
     said = _without_experts(keys, said)
-    parts = _packed_all(layers)
-    linear = _linear_of(parts)
-    name, said, formats = _by_names(keys, said, parts, linear)
+    parts = packed_all(layers)
+    linear = linear_of(parts)
+    name, said, formats = _by_names(keys, said, layers, parts)
     if not {*name.split("+", 1)} <= FORMATS.keys():
         raise _not_understood(keys, said)
     expert_dtype = said.get("expert_dtype") or keys.get("expert_dtype")
@@ -123,20 +126,25 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
         raise keys.error("expert_dtype", f"{str(expert_dtype)[:40]!r} is not understood")
     name += OF_EXPERTS.get(str(expert_dtype), "")
     alone, only = _left_alone(keys, said, len(layers), linear), _only(keys, said, linear)
+    torn: list[list[str]] = []  # of each layer, operators of which a part keeps its 16 bits
     for position, layer in enumerate(layers):
-        if found := _in_layer(keys, position, parts[position], alone, only):
-            layer["unquantized"] = found
-    if said["quant_method"] == "vptq":
-        from llmcost.specs.importer import vptq
+        rules = Rules(position, alone, only, name, formats[position])
+        plain, mixed = _in_layer(keys, layer, parts[position], rules)
+        torn.append(mixed)
+        if plain:
+            layer["unquantized"] = plain
+    if said["quant_method"] in LAYER_BY_LAYER:
+        from llmcost.specs.importer import exl, vptq
 
-        formats = vptq.formats_of(keys, said, parts)
-    for layer, own in zip(layers, formats, strict=False):
-        if own:
-            layer["formats"] = own
+        formats = (vptq if said["quant_method"] == "vptq" else exl).formats_of(keys, said, parts)
+    for layer, own, mixed in zip(layers, formats, torn, strict=True):
+        if own or mixed:
+            layer["formats"] = sorted([*own, *mixed])
     whole = said["quant_method"] in ("compressed-tensors", "modelopt") and only is None and not alone.names("lm_head")
-    tied = keys.get("tie_word_embeddings")
+    tied = bool(keys.get("tie_word_embeddings")) and not _unties(said)
     head = bool(said.get("lm_head", whole)) and not tied
-    return {"weight_format": name, "quantized_lm_head": head or None, "table_formats": _tables(keys, said, tied=tied)}
+    found = {"weight_format": name, "quantized_lm_head": head or None, "table_formats": _tables(keys, said)}
+    return found if tied or not keys.get("tie_word_embeddings") else found | {"tie_word_embeddings": False}
 
 
 def _without_experts(keys: Keys, said: dict[str, Any]) -> dict[str, Any]:
@@ -160,26 +168,47 @@ def _not_understood(keys: Keys, said: dict[str, Any]) -> SpecError:
     return keys.error("quantization_config", f"{problem}: {why}" if why else problem)
 
 
-def _tables(keys: Keys, said: dict[str, Any], *, tied: bool) -> list[str] | None:
-    """The LM head's own format, which EXL3 gives it; of a tied one it keeps a second copy, which is refused."""
-    if said["quant_method"] != "exl3":
+def _unties(said: dict[str, Any]) -> bool:
+    """Whether the LM head of a tied model is kept once more, in a format of its own, beside the embedding."""
+    return said["quant_method"] in ("exl2", "exl3") or bool(said.get("untie_embedding_weights"))
+
+
+def _tables(keys: Keys, said: dict[str, Any]) -> list[str] | None:
+    """The formats of the embedding and the LM head where these have one of their own: of EXL, MLX and torchao."""
+    if said["quant_method"] in ("exl2", "exl3"):
+        from llmcost.specs.importer import exl
+
+        return [exl.head_of(keys, said)]
+    if said["quant_method"] not in WITH_TABLES:
         return None
-    if tied:
-        problem = "EXL3 keeps the embedding once more as the LM head, in bits of its own: this is not counted"
-        raise keys.error("quantization_config", problem)
-    head = f"exl3-{said.get('head_bits', said.get('bits'))}bit"
-    if head not in FORMATS:
-        raise keys.error("quantization_config.head_bits", f"expected whole bits, got {str(said.get('head_bits'))[:40]}")
-    return [f"lm_head={head}"]
+    found = {}
+    for name, own in _rules(keys, said)[1].items():
+        if is_plain(name) and (table := _table(name)):
+            form = "bf16" if _bits(own) >= 16 else format_named({**said, **own})
+            if format_of(form) is None:
+                raise keys.error("quantization_config", f"the format of {name[:60]!r} is not understood")
+            found[table] = f"{table}={form}"
+    return list(found.values()) or None
+
+
+def _table(name: str) -> str | None:
+    """Which of the two tables a module is: the embedding, or the LM head."""
+    return "lm_head" if "lm_head" in name else "token_embedding" if "embed" in name else None
+
+
+def _bits(own: dict[str, Any]) -> int:
+    """The bits that a rule sets; 0 where it sets none."""
+    bits = own.get("bits")
+    return bits if isinstance(bits, int) else 0
 
 
 def _with_method(said: dict[str, Any]) -> dict[str, Any]:
-    """With the method that wrote it, which ModelOpt and MLX leave out."""
+    """With the method that wrote it, which ModelOpt and MLX leave out, and torchao's configs by names as `by_name`."""
     if "quant_method" not in said and ("quant_algo" in said or "producer" in said):
         return {"quant_method": "modelopt", **said}
     if "quant_method" not in said and {"bits", "group_size"} <= said.keys():
         return {"quant_method": "mlx", **said}
-    return said
+    return with_names(said) if said.get("quant_method") == "torchao" else said
 
 
 def _check(keys: Keys, said: dict[str, Any]) -> None:
@@ -192,7 +221,7 @@ def _check(keys: Keys, said: dict[str, Any]) -> None:
         if key not in known and not (by_module and isinstance(own, dict | bool)):
             keys.leave_out(f"quantization_config.{key}", "not understood: it might change the bytes of weights")
     for key in FLAGS:
-        if said.get(key) not in (True, False, None):
+        if said.get(key) not in (True, False, None) and not (by_module and isinstance(said[key], dict)):
             raise keys.error(f"quantization_config.{key}", "expected true or false")
 
 
@@ -211,25 +240,29 @@ def _named(keys: Keys, said: dict[str, Any]) -> tuple[str, dict[str, list[str]]]
             usual = form if "Linear" in targets else usual
             named.setdefault(form, []).extend(each for each in targets if each != "Linear")
         return usual, named
+    key, rules = _rules(keys, said)
+    if not rules:
+        return None
+    for name, own in _of_one_expert(keys, key, rules).items():
+        if not (is_plain(name) and _table(name) and said["quant_method"] in WITH_TABLES):
+            named.setdefault("" if _bits(own) >= 16 else format_named({**said, **own}), []).append(name)
+    return "" if key == "quantized_layers" else format_named(said), named
+
+
+def _rules(keys: Keys, said: dict[str, Any]) -> tuple[str | None, dict[str, dict[str, Any]]]:
+    """What is set by names of modules, and the key that it stands under; none where nothing is."""
     key = next((key for key in NAMED if said.get(key)), None)
     rules = said[key] if key else {}
     if not isinstance(rules, dict):
         raise keys.error(f"quantization_config.{key}", "expected an object of objects, one a module")
-    if (
-        key == "dynamic"
-    ):  # GPTQ's rules are regular expressions; those that begin with -: leave as it is (`_left_alone`)
+    if key == "dynamic":  # regular expressions; those that begin with -: leave as it is (`_left_alone`)
         rules = {f"re:{rule.removeprefix('+:')}": own for rule, own in rules.items() if not rule.startswith("-:")}
-    if said.get("quant_method") == "mlx":
+    if said["quant_method"] == "mlx":
         rules = {name: own for name, own in said.items() if isinstance(own, dict) or own is False}
         rules = {name: own or {"bits": 16} for name, own in rules.items()}
-    if not rules:
-        return None
-    if {*map(type, rules.values())} != {dict}:
+    if {*map(type, rules.values())} - {dict}:
         raise keys.error(f"quantization_config.{key}", "expected an object of objects, one a module")
-    for name, own in _of_one_expert(keys, key, rules).items():
-        bits = own.get("bits")
-        named.setdefault("" if isinstance(bits, int) and bits >= 16 else format_named({**said, **own}), []).append(name)
-    return "" if key == "quantized_layers" else format_named(said), named
+    return key, rules
 
 
 def _of_one_expert(keys: Keys, key: str | None, rules: dict[str, Any]) -> dict[str, Any]:
@@ -247,7 +280,7 @@ def _of_one_expert(keys: Keys, key: str | None, rules: dict[str, Any]) -> dict[s
 
 
 def _by_names(
-    keys: Keys, said: dict[str, Any], parts: list[dict[str, Packed]], linear: Linear
+    keys: Keys, said: dict[str, Any], layers: list[dict[str, Any]], parts: list[dict[str, Packed]]
 ) -> tuple[str, dict[str, Any], list[list[str]]]:
     """The format of the weights, the config with what names leave alone, and what has a format of its own, by layer.
 
@@ -255,14 +288,13 @@ def _by_names(
     """
     found = _named(keys, said)
     if found is None:
-        return format_named(said), said, []
+        return format_named(said), said, [[] for _ in layers]
     usual, named = found
-    if any(NEVER.search(name) for form, names in named.items() if form != usual for name in names if _is_plain(name)):
-        strange = next(name for names in named.values() for name in names if _is_plain(name) and NEVER.search(name))
-        if _is_table(strange) and said["quant_method"] == "mlx":
-            raise keys.error("quantization_config", f"a format of its own for {strange[:60]!r} is not understood")
-    patterns = {form: ModuleNames(keys, names, linear) for form, names in named.items()}
-    forms = [_forms(keys, position, modules, patterns, usual) for position, modules in enumerate(parts)]
+    patterns = {form: ModuleNames(keys, names, linear_of(parts)) for form, names in named.items()}
+    forms = [
+        _forms(keys, layer, modules, {form: (names, position) for form, names in patterns.items()}, usual)
+        for position, (layer, modules) in enumerate(zip(layers, parts, strict=True))
+    ]
     used: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}  # of routed experts, and of all else
     for layer in forms:
         for (module, _), form in layer.items():
@@ -271,13 +303,15 @@ def _by_names(
     quantized = [name for form, names in named.items() if form for name in names]
     groups = {"config_groups": {"named": {"targets": quantized}}} if not usual and not scheme_groups(said) else {}
     said = said | groups | {"ignored_layers": [*_list(keys, said, "ignored_layers"), *named.get("", [])]}
-    if len(experts) <= 1 and len(others) == 1:
+    plain = {form for form in experts + others if "*" not in form}  # of one kind alone
+    if len(experts) <= 1 and len(others) == 1 and plain >= {*experts, *others}:
         (other,) = others
-        return "+".join([other, *(form for form in experts if form != other)]), said, []
-    base = max((experts + others).items(), key=lambda each: each[::-1], default=("", 0))[0]
-    unknown = next((form for form in experts + others if form not in FORMATS), None)
+        return "+".join([other, *(form for form in experts if form != other)]), said, [[] for _ in layers]
+    whole = ((form, count) for form, count in (experts + others).items() if form in plain)
+    base = max(whole, key=lambda each: each[::-1], default=(usual or next(filter(None, named), ""), 0))[0]
+    unknown = next((form for form in plain if form not in FORMATS), None)
     if unknown is not None:
-        return unknown, said, []
+        return unknown, said, [[] for _ in layers]
     own = [
         sorted(f"{operator}={form}" for (_, operator), form in layer.items() if form not in ("", base))
         for layer in forms
@@ -285,105 +319,63 @@ def _by_names(
     return base, said, own
 
 
-def _is_table(name: str) -> bool:
-    """Whether a module is the embedding or the LM head."""
-    return "embed" in name or "lm_head" in name
-
-
 def _forms(
-    keys: Keys, position: int, modules: dict[str, Packed], patterns: dict[str, ModuleNames], usual: str
+    keys: Keys,
+    layer: dict[str, Any],
+    modules: dict[str, Packed],
+    patterns: dict[str, tuple[ModuleNames, int]],
+    usual: str,
 ) -> dict[tuple[str, str], str]:
     """The format of every operator of a layer, by its module and name. Raises SpecError for one that has two."""
     found = {}
     for module, operators in modules.items():
-        wholes = {form: _whole(keys, operators, names.named(module, position)) for form, names in patterns.items()}
-        for operator in operators:
-            own = [form for form, whole in wholes.items() if operator in whole]
-            if len(own) > 1:
-                raise keys.error("quantization_config", f"gives {operator} of layer {position} more than one format")
-            found[module, operator] = own[0] if own else usual
+        named = {form: names.named(module, position) for form, (names, position) in patterns.items()}
+        for operator, namings in operators.items():
+            found[module, operator] = _form_of(keys, (layer, module, operator), namings, named, usual)
     return found
+
+
+def _form_of(
+    keys: Keys,
+    place: tuple[dict[str, Any], str, str],
+    namings: tuple[str, ...],
+    named: dict[str, frozenset[str]],
+    usual: str,
+) -> str:
+    """The format of one operator: that for which all its linear layers are named, the usual one, or a mix."""
+    naming = naming_of(namings, frozenset().union(*named.values()))
+    forms = {name: [form for form, names in named.items() if name in names] for name in naming}
+    if any(len(each) > 1 for each in forms.values()):
+        raise keys.error("quantization_config", f"gives {place[2]} or a part of it more than one format")
+    of_each = {name: each[0] if each else usual for name, each in forms.items()}
+    return of_each[naming[0]] if len({*of_each.values()}) == 1 else _mixed(keys, place, of_each)
+
+
+def _mixed(keys: Keys, place: tuple[dict[str, Any], str, str], forms: dict[str, str]) -> str:
+    """One format for an operator whose linear layers, by its first naming, are kept in several; "" is 16 bits.
+
+    Raises SpecError where it cannot be said: of a scale for every output channel, or of names of another naming.
+    """
+    widths, shares = widths_of(*place), Counter[str]()
+    for name, form in forms.items():
+        shares[form or SIXTEEN_BITS] += widths.get(name, 0)
+    mix = mix_of(shares)
+    if len(shares) < 2 or 0 in shares.values() or format_of(mix) is None:
+        raise keys.error("quantization_config", f"names a part of {place[2]} alone, which is not understood")
+    return mix
 
 
 def notes_of(said: Any) -> list[str]:
     """Notes for the spec: what the checkpoint asks for that a weight format does not say."""
-    asks = isinstance(said, dict) and bool(said.get("kv_cache_scheme") or said.get("kv_cache_quant_algo"))
-    return ["The checkpoint asks for a KV cache of 8 bits: choose it with --kv-dtype fp8."] if asks else []
+    if not isinstance(said, dict):
+        return []
+    asks = bool(said.get("kv_cache_scheme") or said.get("kv_cache_quant_algo"))
+    notes = ["The checkpoint asks for a KV cache of 8 bits: choose it with --kv-dtype fp8."] if asks else []
+    if said.get("quant_method") in ("exl2", "exl3"):
+        from llmcost.specs.importer import exl
 
-
-Packed = dict[str, tuple[str, ...]]  # operators of a module -> the linear layers packed in each, by each naming
-Linear = dict[str, frozenset[str]]  # modules -> the names of all linear layers that they have in some layer
-
-
-class Pattern(NamedTuple):
-    """What names modules, and at most how many steps of some 10 ns it takes to see whether it names one.
-
-    `begins`: with what every module that it names begins.
-    """
-
-    names: re.Pattern[str]
-    steps: int
-    begins: str = ""
-
-    def may_name(self, parent: str) -> bool:
-        """Whether a module inside this one may be named."""
-        return self.begins.startswith(parent) or parent.startswith(self.begins)
-
-
-class ModuleNames:
-    """Module names, wildcards (*) and regular expressions (re:), and what they name.
-
-    Layers are mostly alike: what is matched once, the same patterns against the same names, is kept.
-    """
-
-    def __init__(self, keys: Keys, names: list[str], linear: Linear) -> None:
-        self.keys = keys
-        self.parents = PARENTS | keys.family.get("modules", {})
-        self.general: list[Pattern] = []
-        self.numbered: list[Pattern] = []  # of the general ones, those with a digit, which may be a layer's position
-        self.of_layer: dict[int, dict[str, Pattern]] = {}  # of names inside the layer
-        self.linear = linear
-        self.known: dict[tuple[str, ...], frozenset[str]] = {}
-        pattern_of: dict[str, Pattern] = {}
-        for name in names:
-            if _is_of_other_expert(name):
-                continue
-            found = None if name.startswith("re:") else OF_LAYER.fullmatch(name)
-            inside = (found[2] or "*") if found else name
-            if inside not in pattern_of:
-                pattern_of[inside] = _pattern(keys, inside)
-            if found:
-                self.of_layer.setdefault(int(found[1]), {})[inside] = pattern_of[inside]
-            elif any(letter.isdigit() for letter in name):
-                self.numbered.append(pattern_of[inside])
-            else:
-                self.general.append(pattern_of[inside])
-
-    def names(self, module: str) -> bool:
-        """Whether one of them is this module or around it."""
-        return any(pattern.names.fullmatch(module) for pattern in (*self.general, *self.numbered))
-
-    def named(self, module: str, position: int) -> frozenset[str]:
-        """The linear layers in a layer's attention, MLP or experts that are named, by any of the names they go by."""
-        parents, own = self.parents[module].split(), self.of_layer.get(position, {})
-        inside = (module, "in the layer", *own)
-        if inside not in self.known:
-            self.known[inside] = self._within(module, parents, list(own.values()))
-        found = self.known[inside]
-        for patterns, place in ((self.general, "anywhere"), (self.numbered, str(position))):
-            if (module, place) not in self.known:
-                layers = [f"{prefix}layers.{position}.{parent}" for prefix in PREFIXES for parent in parents]
-                self.known[module, place] = self._within(module, layers, patterns)
-            found |= self.known[module, place]
-        return found
-
-    def _within(self, module: str, parents: list[str], patterns: list[Pattern]) -> frozenset[str]:
-        linear = self.linear.get(module, frozenset())
-        if not patterns:
-            return frozenset()
-        _spend(self.keys, sum(pattern.steps for pattern in patterns) * len(parents) * len(linear))
-        pairs = [(each.names, parent) for each in patterns for parent in parents if each.may_name(parent)]
-        return frozenset(name for name in linear if any(names.fullmatch(f"{parent}.{name}") for names, parent in pairs))
+        notes += exl.notes_of(said)
+    return notes
 
 
 def _left_alone(keys: Keys, said: dict[str, Any], depth: int, linear: Linear) -> ModuleNames:
@@ -391,15 +383,20 @@ def _left_alone(keys: Keys, said: dict[str, Any], depth: int, linear: Linear) ->
     rules = said.get("dynamic") or {}
     left = [f"re:{rule[2:]}" for rule in rules if str(rule).startswith("-:")]
     named = [name for key in LEFT_ALONE for name in _list(keys, said, key)] + left
-    kept = [name for name in dict.fromkeys(named) if name == "lm_head" or not (_is_plain(name) and NEVER.search(name))]
-    found = ModuleNames(keys, kept, linear)
+    kept = [name for name in dict.fromkeys(named) if name == "lm_head" or not (is_plain(name) and NEVER.search(name))]
+    exact = said["quant_method"] == "compressed-tensors"  # whose names are whole (compressed_tensors/utils/match.py)
+    found = ModuleNames(keys, kept, linear, alone=exact)
+    understood: dict[str, bool] = {}  # names inside a layer, or without one, that name a linear layer of some layer
     for name in kept:
         layer = OF_LAYER.fullmatch(name)
         position = int(layer[1]) if layer else 0
-        if name == "lm_head" or not _is_plain(name) or position >= depth:  # those of draft layers come last
+        if name == "lm_head" or not is_plain(name) or position >= depth:  # those of draft layers come last
             continue
-        alone = ModuleNames(keys, [name], linear)
-        if not any(alone.named(module, position) for module in PARENTS):
+        inside = (layer[2] or "*") if layer else name
+        if inside not in understood:
+            alone = ModuleNames(keys, [name], linear)
+            understood[inside] = any(alone.named(module, position) for module in PARENTS)
+        if not understood[inside]:
             raise keys.error("quantization_config", f"leaves {name[:80]!r} as it is, which is not understood")
     return found
 
@@ -419,144 +416,40 @@ def _list(keys: Keys, said: dict[str, Any], key: str) -> list[str]:
     return names
 
 
-def _is_plain(name: str) -> bool:
-    return not name.startswith("re:") and "*" not in name
+class Rules(NamedTuple):
+    """What a config says of one layer: the names that it leaves alone, those that alone it quantises, and formats."""
+
+    position: int
+    alone: ModuleNames
+    only: ModuleNames | None
+    form: str
+    own: list[str]
+
+    def form_of(self, module: str, operator: str) -> str:
+        """The format of an operator that is quantised whole."""
+        own = [each.partition("=")[2] for each in self.own if each.startswith(f"{operator}=")]
+        others, _, experts = self.form.partition("+")
+        return own[0] if own else experts if experts and module == "experts" else others
 
 
-def _is_of_other_expert(name: str) -> bool:
-    """Whether this is the name of a module in an expert that is not the first, which stands for all."""
-    return _is_plain(name) and OTHER_EXPERT.search(name) is not None
-
-
-def _pattern(keys: Keys, name: str) -> Pattern:
-    """One name as a pattern of whole module names, which takes in all that is inside the module.
-
-    A pattern that could take for ever is refused: with a repeated group, or many repetitions.
-    """
-    expression = name.startswith("re:")
-    steps = _steps(name[3:]) if expression else A_MATCH + LONGEST_NAME * name.count("*")
-    if steps > MOST_STEPS // 1000 or (expression and re.search(r"\)\s*[*+{]", name)):
-        raise keys.error("quantization_config", f"the pattern {name[:60]!r} is too complicated")
-    _spend(keys, A_PATTERN)
-    try:
-        if expression:
-            return Pattern(re.compile(f"(?:{name[3:]}).*"), steps)
-        if _is_plain(name):
-            return Pattern(re.compile(rf"(?:.*\.)?{re.escape(name)}(?:\..*)?"), steps)
-        return Pattern(re.compile(translate(name)), steps, re.split(r"[*?\[]", name)[0])
-    except re.error:
-        raise keys.error("quantization_config", f"{name[:60]!r} is not a pattern") from None
-
-
-def _steps(expression: str) -> int:
-    """At most about how many steps a regular expression takes on a module's name.
-
-    Each thing that is repeated may end anywhere in the name, or, where two letters follow it, wherever these stand: a
-    few times. Digits are few. What may be there or not, and groups of which one has alternatives, try two ways each.
-    """
-    inside = re.sub(r"\.\*\$?$", "", expression)  # at the end it takes all that is left, in one step
-    places, anywhere = 1, 0
-    for what, how, after in re.findall(r"(\\.|\[[^\]]*\]|[^(])([*+?]|\{[^}]*\})(?=(\??\w\w)?)", inside):
-        if how == "?":
-            places *= 2
-        elif after or what in (r"\d", "[0-9]"):
-            places *= 6
-        else:
-            anywhere += 1
-    if "|" in inside:
-        places *= (1 + inside.count("|")) * 2 ** inside.count("(")
-    return A_MATCH + places * comb(LONGEST_NAME + anywhere, anywhere)
-
-
-def _spend(keys: Keys, steps: int) -> None:
-    """Refuse a config whose names take too many steps in all: thousands of patterns for thousands of layers."""
-    keys.matching += steps
-    if keys.matching > MOST_STEPS:
-        raise keys.error("quantization_config", "names modules by too many patterns for so many layers")
-
-
-def _in_layer(
-    keys: Keys, position: int, parts: dict[str, Packed], alone: ModuleNames, only: ModuleNames | None
-) -> list[str]:
-    """What is left alone in one layer: a whole module, or the operators of which all linear layers are."""
-    found = []
+def _in_layer(keys: Keys, layer: dict[str, Any], parts: dict[str, Packed], rules: Rules) -> tuple[list[str], list[str]]:
+    """What is left alone in one layer: whole modules and operators; and the formats of operators of which a part is."""
+    found, mixed = [], []
     for module, operators in parts.items():
-        named = alone.named(module, position)
-        if only is not None:
-            whole = _whole(keys, operators, only.named(module, position))
-            named |= _linear({name: lines for name, lines in operators.items() if name not in whole})
-        plain = {name for name, lines in operators.items() if any(set(line.split()) <= named for line in lines)}
-        torn = [name for name, lines in operators.items() if name not in plain and named & set(" ".join(lines).split())]
-        if torn:
-            raise keys.error(
-                "quantization_config",
-                f"leaves a part of {torn[0]} of layer {position} as it is, which is not understood",
-            )
+        alone = rules.alone.named(module, rules.position)
+        only = rules.only.named(module, rules.position) if rules.only else frozenset()
+        plain = set()
+        for operator, namings in operators.items():
+            naming = naming_of(namings, alone | only if rules.only else alone)
+            quantized = {name for name in naming if name not in alone and (name in only or not rules.only)}
+            form = rules.form_of(module, operator)
+            if not quantized:
+                plain.add(operator)
+            elif len(quantized) < len(naming) and "*" not in form:
+                forms = {name: form if name in quantized else "" for name in naming}
+                mixed.append(f"{operator}={_mixed(keys, (layer, module, operator), forms)}")
         found += [module] if plain == set(operators) else sorted(plain)
-    return found
-
-
-def _whole(keys: Keys, operators: Packed, named: frozenset[str]) -> set[str]:
-    """The operators of which all linear layers are named, by any of their namings; one named in part is refused."""
-    whole = {name for name, lines in operators.items() if any(set(line.split()) <= named for line in lines)}
-    torn = next(
-        (name for name, lines in operators.items() if name not in whole and named & _linear({name: lines})), None
-    )
-    if torn:
-        raise keys.error("quantization_config", f"names a part of {torn} alone, which is not understood")
-    return whole
-
-
-def packed(layer: dict[str, Any]) -> dict[str, Packed]:
-    """For each module of a layer, its operators and the linear layers packed in each of them, by each naming."""
-    found: dict[str, Packed] = {}
-    for kinds, place, usual in ((MIXERS, "mixer", "attention"), (MLPS, "mlp", "gated")):
-        for op in kernels_of(kinds[layer.get(place, usual)], layer):
-            if op.facts.modules:
-                found.setdefault(op.facts.module(op.part), {})[op.name] = op.facts.modules
-    return found
-
-
-def _packed_all(layers: list[dict[str, Any]]) -> list[dict[str, Packed]]:
-    """The same of every layer; most are as the one before."""
-    parts: list[dict[str, Packed]] = []
-    for position, layer in enumerate(layers):
-        as_before = position > 0 and layer == layers[position - 1]
-        parts.append(parts[-1] if as_before else packed(layer))
-    return parts
-
-
-def linear_layers(layer: dict[str, Any]) -> frozenset[str]:
-    """The names of all linear layers of a layer, routers and experts included, in a prompt and in a decode step."""
-    kinds = (MIXERS[layer.get("mixer", "attention")], MLPS[layer.get("mlp", "gated")])
-    return frozenset(op.name for kind in kinds for op in kernels_of(kind, layer) if isinstance(op, Gemm | GroupedGemm))
-
-
-def kernels_of(kind: Any, layer: dict[str, Any]) -> Iterator[Operator]:
-    """The kernels of a block, in a prompt and in a decode step. All sizes are 1: which kernels run is structure."""
-    types, defaults = kind.__annotations__, kind._field_defaults
-    given = {field: defaults.get(field, 1) if layer.get(field) is None else layer[field] for field in kind._fields}
-    block = kind(**{field: _one_of(value) if types[field] is Number else value for field, value in given.items()})
-    for decode in (False, True):
-        load = Load(1, 1, 1, decode)
-        yield from block.operators(Builder(1, 1, rotary=True, norm="rms", load=load, bytes=ElementBytes(1, 1, 1)))
-
-
-def _one_of(size: Any) -> Any:
-    """1 for a size, or what there is none of; also for what is no size, which is refused where the spec is read."""
-    return min(1, size) if isinstance(size, int | float) else 1
-
-
-def _linear_of(parts: list[dict[str, Packed]]) -> Linear:
-    found: Linear = {}
-    for operators_of in parts:
-        for module, operators in operators_of.items():
-            found[module] = found.get(module, frozenset()) | _linear(operators)
-    return found
-
-
-def _linear(operators: Packed) -> frozenset[str]:
-    return frozenset(name for lines in operators.values() for line in lines for name in line.split())
+    return found, mixed
 
 
 def _shown(said: dict[str, Any]) -> str:

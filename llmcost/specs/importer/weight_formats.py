@@ -25,8 +25,6 @@ MODELOPT = {
 }
 # Methods of which a config does not say what is stored, and why.
 WHY_NOT = {
-    "exl2": "EXL2 gives each layer bits of its own, of which the config has the average alone",
-    "exl3": "EXL3 gives each layer whole bits, of which a fraction is the average alone",
     "spqr": "SpQR keeps as many outliers apart as the weights have",
     "fp_quant": "FP-Quant may keep its transforms, or the weights themselves, beside what it quantises",
     "sinq": "SINQ has scales of rows and of columns, whose types the config does not say",
@@ -37,9 +35,10 @@ WHY_NOT = {
 def format_named(said: dict[str, Any]) -> str:
     """The name of the format of the linear layers; of one that is not known, any other text."""
     method = str(said.get("quant_method"))
-    if method in ("gptq", "awq", "auto-round", "intel/auto-round"):
-        zero_point = method != "auto-round" or not said.get("sym")
-        return _integers(said.get("bits"), said.get("group_size"), zero_point=zero_point)
+    if method in ("gptq", "awq"):
+        return _integers(said.get("bits"), said.get("group_size"), zero_point=True)
+    if method in ("auto-round", "intel/auto-round"):
+        return _auto_round(said)
     if method == "fp8":
         return _blocks(said.get("weight_block_size"))
     if method in ("fbgemm_fp8", "mxfp4", "mxfp8"):
@@ -56,6 +55,23 @@ def format_named(said: dict[str, Any]) -> str:
     if method in METHODS:
         return METHODS[method](said)
     return _scheme(said) if method in ("compressed-tensors", "modelopt") else ""
+
+
+def _auto_round(said: dict[str, Any]) -> str:
+    """AutoRound: integers with zero points, also of symmetric ones; MXFP, NVFP4; FP8 with scales in the model's type.
+
+    auto_round_extension/torch/qlinear_torch.py; auto_round/export/export_to_autoround/qlinear_fp.py, export_to_fp8.py.
+    """
+    kind, bits, group = str(said.get("data_type", "int")), said.get("bits"), said.get("group_size")
+    if kind.startswith("int"):
+        return _integers(bits, group, zero_point=True)
+    if kind.startswith("mx_fp") and group == 32:
+        return {4: "mxfp4", 8: "mxfp8"}.get(bits if isinstance(bits, int) else 0, "")
+    if kind.startswith("nv_fp"):
+        return "nvfp4" if (bits, group) == (4, 16) else ""
+    if not kind.startswith("fp") or bits != 8:
+        return ""
+    return _blocks(group) if isinstance(group, list) else {-1: "fp8-channel", 0: "fp8"}.get(group or 0, "")
 
 
 def _blocks(size: Any) -> str:
@@ -95,10 +111,11 @@ def _higgs(said: dict[str, Any]) -> str:
     return f"higgs-{said.get('bits', 4)}bit-g{said.get('group_size', 256)}"
 
 
-def _exl3(said: dict[str, Any]) -> str:
-    """EXL3 of one width: whole bits a weight, and scales of inputs and outputs (exllamav3, modules/quant/exl3.py)."""
-    bits = said.get("bits")
-    return f"exl3-{bits:g}bit" if isinstance(bits, int | float) else ""
+def _exl(said: dict[str, Any]) -> str:
+    """EXL2 and EXL3: the whole bits nearest to the average; importer/exl.py has those of each layer."""
+    from llmcost.specs.importer.exl import base_of
+
+    return base_of(said)
 
 
 def _quanto(said: dict[str, Any]) -> str:
@@ -144,20 +161,61 @@ def _hqq(said: dict[str, Any]) -> str:
     return f"int{weights.get('nbits')}-g{weights.get('group_size')}-bf16-zp" if plain else ""
 
 
-def _torchao(said: dict[str, Any]) -> str:
-    """The format of torchao: by a name, or by the class of a config with its fields."""
+def with_names(said: dict[str, Any]) -> dict[str, Any]:
+    """Torchao's config with what it sets by names of modules under `by_name`; "_default" is what all else has.
+
+    torchao/quantization/quant_api.py, FqnToConfig, which was ModuleFqnToConfig.
+    """
+    kind, more = _torchao_config(said)
+    if kind not in ("ModuleFqnToConfig", "FqnToConfig"):
+        return said
+    named = more.get("fqn_to_config") or more.get("module_fqn_to_config")
+    if not isinstance(named, dict):
+        return said
+    rules = {name: {"quant_type": {"default": own}} if own else {"bits": 16} for name, own in named.items()}
+    usual = rules.pop("_default", {"quant_type": {"default": {}}})
+    return said | {"include_input_output_embeddings": False} | usual | {"by_name": rules}
+
+
+def _torchao_config(said: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The class of torchao's config, and its fields; a config of older versions has a name and what is given to it."""
     kind, more = said.get("quant_type"), said.get("quant_type_kwargs") or {}
     if isinstance(kind, dict):
         whole = kind.get("default") if kind.keys() == {"default"} else None
         kind, more = (whole.get("_type"), whole.get("_data") or {}) if isinstance(whole, dict) else (None, {})
-    if not isinstance(more, dict) or said.get("include_input_output_embeddings"):
+    return str(kind), more if isinstance(more, dict) else {}
+
+
+def _torchao(said: dict[str, Any]) -> str:
+    """The format of torchao: by a name, or by the class of a config with its fields."""
+    kind, more = _torchao_config(said)
+    if said.get("include_input_output_embeddings"):
         return ""
-    name = str(kind).removesuffix("Config").replace("_", "").lower()
+    name = kind.removesuffix("Config").replace("_", "").lower()
     if name == "int4weightonly":
         return f"int4-g{more.get('group_size', 128)}-bf16-zp"
     if name in ("float8weightonly", "float8dynamicactivationfloat8weight"):
         return _float8(str(more.get("granularity")), by_row=name == "float8weightonly")
+    if name in ("intxweightonly", "int8dynamicactivationintxweight"):
+        return _unpacked(more)
+    if name.startswith("nvfp4"):
+        return "nvfp4"
     return {"int8weightonly": "int8-channel", "int8dynamicactivationint8weight": "int8-channel"}.get(name, "")
+
+
+def _unpacked(more: dict[str, Any]) -> str:
+    """Integers of torchao that are kept one a byte, whatever their bits, with a scale and a zero point in 8 bits.
+
+    torchao/quantization/quantize_/workflows/intx/intx_unpacked_to_int8_tensor.py; packed for a CPU they are refused.
+    """
+    packing = str(more.get("intx_packing_format", more.get("packing_format", "UNPACKED_TO_INT8"))).upper()
+    grain = more.get("weight_granularity") or more.get("granularity")
+    kind, data = (grain.get("_type"), grain.get("_data") or {}) if isinstance(grain, dict) else (None, {})
+    if "UNPACKED" not in packing or more.get("weight_scale_dtype") or more.get("scale_dtype"):
+        return ""
+    if kind == "PerGroup" and isinstance(data, dict):
+        return f"int8-g{data.get('group_size')}-zp"
+    return "int8-channel-zp" if kind == "PerAxis" else ""
 
 
 def _float8(granularity: str, *, by_row: bool) -> str:
@@ -230,7 +288,8 @@ METHODS: dict[str, Callable[[dict[str, Any]], str]] = {
     "quark": _quark,
     "aqlm": _aqlm,
     "higgs": _higgs,
-    "exl3": _exl3,
+    "exl2": _exl,
+    "exl3": _exl,
     "quanto": _quanto,
     "eetq": _eetq,
     "bitnet": _bitnet,

@@ -62,7 +62,8 @@ def towers_of(config: dict[str, Any], hidden: int) -> Towers:
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:
         raise LeftOutError(f"towers of {str(kind)[:40]} are not known" if kind else "of which type is not told")
-    if (word := _weighted({key: part for key, part in config.items() if key != "text_config"})) is not None:
+    beside = {key: part for key, part in config.items() if key not in ("text_config", "quantization_config")}
+    if (word := _weighted(beside)) is not None:
         raise LeftOutError(f"its activation {word} has weights of its own")
     try:
         return family(config, hidden)
