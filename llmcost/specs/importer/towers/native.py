@@ -103,6 +103,9 @@ def _minimax(config: dict[str, Any], hidden: int) -> Towers:
         raise LeftOutError("its merged_hidden_size is not that of the patches that become one token")
     pixels = v.size("num_channels") * v.size("temporal_patch_size") * patch * patch
     v.read.add("image_size")
+    for key, expected in MINIMAX_CODE.items():
+        if key in v.given:
+            v.must_be(key, expected)
     found = [
         linear("patch_embedding", pixels, h, "patches", split="columns"),
         norm("first_norm", h),
@@ -113,6 +116,15 @@ def _minimax(config: dict[str, Any], hidden: int) -> Towers:
     v.refuse_what_is_left()
     return [tower(VISION, "resized", found, patch_size=patch, merge=merge, **MINIMAX_PIXELS)]
 
+
+# What the released config says besides, of the code that comes with it, and only that is understood.
+MINIMAX_CODE = {
+    "position_embedding_type": "rope",
+    "rope_mode": "3d",
+    "img_token_compression_config": {
+        "image_token_compression_method": "patch_merge", "spatial_merge_size": 2, "temporal_patch_size": 2,
+    },
+}  # fmt: skip
 
 # Names of keys of Step-3.7's tower as it is released, and the values of others that are understood.
 STEP_NAMES = {"width": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads"}
