@@ -124,6 +124,12 @@ def _pieces_of_sound(tower: Any, seconds: float) -> Tokens:
     return Tokens(pieces, pieces, pieces, pieces, NOTHING, pieces[1])
 
 
+def _hops(tower: Any, seconds: float) -> Tokens:
+    """Inkling (feature_extraction_inkling.py): a token for so many samples, the last one padded."""
+    hops = (1, max(1, -(-_samples(seconds) // tower.image_size)))
+    return Tokens(hops, hops, hops, hops, NOTHING, hops[1])
+
+
 def _thrice_halved(tower: Any, seconds: float) -> Tokens:
     """Phi-4 multimodal (feature_extraction_phi4_multimodal.py): windows of 400 samples, thrice halved.
 
@@ -163,5 +169,6 @@ SOUNDS: dict[str, tuple[Callable[..., Tokens], tuple[str, ...]]] = {
     "blocks-3n": (_blocks_of_3n, ("image_size", "window", "extra")),
     "blocks-4": (_blocks_of_4, ("image_size", "window", "extra")),
     "pieces-of-sound": (_pieces_of_sound, ("image_size",)),
+    "hops": (_hops, ("image_size",)),
     "thrice-halved": (_thrice_halved, ("window",)),
 }

@@ -259,7 +259,8 @@ def what_is_counted(whole: dict[str, Any], data: dict[str, Any], counted: str, *
     return said | with_towers(whole, data | said, everywhere=has_towers)
 
 
-WHOLE_MODELS = ("DeepseekOCRForCausalLM", "DeepseekVLV2ForCausalLM")  # whose class is not that of the text model alone
+# Whose class is not that of the text model alone.
+WHOLE_MODELS = ("DeepseekOCRForCausalLM", "DeepseekVLV2ForCausalLM", "FuyuForCausalLM")
 
 
 def with_towers(whole: dict[str, Any], data: dict[str, Any], *, everywhere: bool = False) -> dict[str, Any]:

@@ -25,13 +25,14 @@ HARMLESS = frozenset(
         "projector_dropout", "return_dict", "rms_norm_eps", "rope_parameters", "rope_scaling", "rope_theta",
         "tokens_per_second", "torch_dtype", "transformers_version", "use_cache", "use_flash_attn",
         "use_bfloat16", "id2label", "label2id", "scale_embedding", "add_cross_attention", "is_composition",
-        "tie_encoder_decoder", "tie_word_embeddings", "_flash_attn_2_enabled",
+        "tie_encoder_decoder", "_flash_attn_2_enabled",
     }
 )  # fmt: skip
 # Keys that released configs have, by the type of a tower, and that the reference's class of it has not.
 UNUSED = {
     "gemma3n_audio": "conf_positional_bias_size",
     "gemma4_vision": "global_head_dim",
+    "intern_vit_6b": "tie_word_embeddings",
     "minimax_m3_vl_vision": "projection_dim vision_segment_max_frames vocab_size",
     "qwen2_5_omni_vision_encoder": "embed_dim mlp_ratio",
     "qwen3_omni_moe_vision_encoder": "apply_vit_abs_pos_embed image_size in_chans spatial_patch_size",
@@ -41,7 +42,7 @@ UNUSED = {
 # say that a weight may be there without them: what is turned off under any other name changes none.
 NO_SIZE = re.compile(
     "dropout|init|_token_id|_token_index|image_tokens|soft_tokens|seq_length|_act$|activation|eps$|pixels|rope"
-    "|flash|attn_impl|checkpointing|loss|temperature"
+    "|flash|attn_impl|checkpointing|loss|temperature|tie_word_embeddings"
 )
 OF_WEIGHTS = re.compile("bias|norm|pos|embed|use_cls|head")
 Operators = list[dict[str, Any]]
