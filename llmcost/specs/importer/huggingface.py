@@ -7,6 +7,7 @@ unless it is understood, known to change no count, or at the value that its type
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from os.path import isdir
@@ -47,6 +48,8 @@ PLAIN: dict[str, Any] = {
     "lm_head_bias": False,
 }
 
+EMBEDDER = "embedder"  # in the place of a type: as its bare model
+MODULES = "modules.json"  # of sentence-transformers, beside the config of each of its models
 OF_AN_ENCODER = ("position_embedding", "norm", "embedding_norm", "final_norm")
 
 
@@ -55,8 +58,9 @@ def read_config(
 ) -> Document:
     """The spec that a config.json (or the folder that holds one) describes. Raises SpecError naming the key.
 
-    `kind`: the model_type as which it is read. `allow_unknown`: keys that are left out where they are not understood.
-    `strict`: also for a quantisation that is not understood, which the spec otherwise says is unread.
+    `kind`: the model_type as which it is read, or that it is an embedder, as what lies beside it may say too.
+    `allow_unknown`: keys that are left out where they are not understood. `strict`: also for a quantisation that is not
+    understood, which the spec otherwise says is unread.
     """
     file = path / "config.json" if isdir(path) else path
     text = read_text(file, LARGEST_CONFIG)
@@ -70,7 +74,18 @@ def read_config(
         told = (str(beside), read_text(beside, LARGEST_CONFIG))
         found = parse_json(told[1], told[0]).get("quantization")
         config["quantization_config"] = {"quant_method": "modelopt", **found} if isinstance(found, dict) else found
+    if kind == EMBEDDER or (kind is None and file.with_name(MODULES).is_file()):
+        config, kind = without_head(config), None
     return document_of(config, str(file), name, kind, text, allow_unknown, beside=told, strict=strict)
+
+
+def without_head(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of an embedder that names the class with a head, from which it was made, with the bare one's name."""
+    match config.get("architectures"):
+        case [str(named)] if found := re.fullmatch(r"(\w+?)(ForCausalLM|LMHeadModel|ForMaskedLM)", named):
+            return config | {"architectures": [f"{found[1]}Model"], "embeds": named}
+        case _:
+            return config
 
 
 def has_a_head(index: Path) -> bool:
@@ -177,6 +192,8 @@ def assumed(keys: Keys, config: dict[str, Any], kind: str | None) -> list[str]:
     notes = [
         f"{key}: {config[key]}. The layers that draft further tokens are left out." for key in DRAFTS if config.get(key)
     ]
+    if named := keys.get("embeds"):
+        notes.append(f"An embedder: its bare model is counted, without what {named} has behind its layers.")
     if isinstance(said := config.get("model_type"), str) and kind is None and said != keys.type:
         notes.append(f"model_type {shortened(said)!r} is not known: read as {keys.type}, by the name of its class.")
     filled = [name for name in MAIN_SIZES if not keys.is_given(name)]
