@@ -53,6 +53,17 @@ def test_eagle_3_has_a_wide_layer_a_projection_of_three_states_and_a_small_head(
     assert 0 < one.decode.limit.seconds_per_step < one.decode.expected.seconds_per_step
 
 
+@pytest.mark.parametrize("named", ["Eagle3Speculator", "Eagle3DraftModel"])
+def test_eagle_3_as_speculators_writes_it_is_read_as_it_is_elsewhere(named):
+    """RedHatAI/Qwen3-8B-speculator.eagle3 and RedHatAI/gpt-oss-20b-speculator.eagle3 have these classes."""
+    layer = {key: said for key, said in LLAMA.items() if key != "tie_word_embeddings"}
+    config = {"architectures": [named], "speculators_model_type": "eagle3", "transformer_layer_config": layer}
+    config |= {"draft_vocab_size": D, "norm_before_residual": True, "target_hidden_size": None}
+    config |= {"speculators_config": {"algorithm": "eagle3"}, "eagle_aux_hidden_state_layer_ids": None}
+    assert parameters(config) == parameters(EAGLE3)
+    assert read(config).counted == read(EAGLE3).counted
+
+
 def test_a_wider_target_makes_the_projection_wider():
     assert parameters(EAGLE3 | {"target_hidden_size": 5120}) - parameters(EAGLE3) == 3 * (5120 - H) * H
 
