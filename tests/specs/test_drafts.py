@@ -83,6 +83,22 @@ def test_dflash_projects_states_of_some_layers_and_has_no_tables():
     )  # one layer of the target for each of its own
 
 
+def test_weights_of_a_draft_stand_beside_its_targets_and_those_of_ngrams_are_none(cli, tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(EAGLE3), "utf-8")
+    mix = ("estimate", "llama3.1-8b", "--hw", "h100", "--prompt", 1000, "--output", 200, "--concurrency", 4)
+    with_draft = (*mix, "--speculate", 3, "--draft", file)
+    assert json.loads(cli(*with_draft, "--json").out)["serving"]["draft_bytes"] == 2 * 424_689_664
+    assert "draft                                849 MB   weights of what guesses (--draft)" in cli(*with_draft).out
+    for more in ((), ("--speculate", 3, "--draft", "ngram")):
+        assert json.loads(cli(*mix, *more, "--json").out)["serving"]["draft_bytes"] is None
+        assert "weights of what guesses" not in cli(*mix, *more).out
+    layer = json.loads(cli(*mix, "--speculate", 1, "--json").out)  # a layer of the model's own, of 32
+    assert layer["serving"]["draft_bytes"] == layer["memory"]["weights_bytes"] / 32
+    refused = cli("explain", "llama3.1-8b", "serving.draft_bytes", *mix[2:])
+    assert "give --speculate" in refused.err
+
+
 def test_a_draft_guesses_for_its_target_in_a_simulation(cli, tmp_path):
     file = tmp_path / "config.json"
     file.write_text(json.dumps(EAGLE3), "utf-8")
