@@ -20,7 +20,14 @@ OWN_TEXT = {
     "deepseek_vl_hybrid": {"num_key_value_heads": 4},
     "hunyuan_vl": {"head_dim": 16},
     "glm5_next": {"num_key_value_heads": 4},
-    "inkling2": {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24},
+    "inkling2": {
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 24,
+        "unpadded_vocab_size": 320,
+        "n_layers_per_attn_res_block": 1,
+    },
+    "inkling2_loop": {"unpadded_vocab_size": 320, "n_layers_per_attn_res_block": 1},
     "cosmos3_edge": {"rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 2, 2]}},
 }
 # A small tower of each family, which runs in milliseconds.
