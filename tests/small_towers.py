@@ -27,7 +27,13 @@ OWN_TEXT = {
         "unpadded_vocab_size": 320,
         "n_layers_per_attn_res_block": 1,
     },
-    "inkling2_loop": {"unpadded_vocab_size": 320, "n_layers_per_attn_res_block": 1},
+    "inkling2_loop": {
+        "unpadded_vocab_size": 320,
+        "n_layers_per_attn_res_block": 1,
+        "num_hidden_layers": 3,
+        "loop_layer_index_start": 1,
+        "loop_layer_index_end": 2,
+    },
     "cosmos3_edge": {"rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 2, 2]}},
 }
 # A small tower of each family, which runs in milliseconds.

@@ -77,9 +77,9 @@ def _whisper_heard(tower: Any, seconds: float) -> Tokens:
 
 
 def _whisper_as_long(tower: Any, seconds: float) -> Tokens:
-    """MiniCPM-o (processing_minicpmo.py): pieces of 30 seconds, padded to the longest; a token is `merge` positions' mean.
+    """MiniCPM-o (processing_minicpmo.py): pieces of 30 seconds, padded to the longest; a token is the mean of some.
 
-    How many tokens there are is counted of the whole, not of its pieces.
+    `merge`: positions of a token. How many tokens there are is counted of the whole, not of its pieces.
     """
     frames = max(1, -(-_samples(seconds) // HOP))
     heard = ((frames - 1) // 2 + 1 - tower.merge) // tower.merge + 1

@@ -17,6 +17,7 @@ from transformers.models.cosmos3_edge.image_processing_pil_cosmos3_edge import s
 from transformers.models.glm5_next.image_processing_pil_glm5_next import smart_resize as aligned_by_glm
 from transformers.models.inkling.modeling_inkling import plan_out_scales
 
+from llmcost.ground.errors import InputError
 from llmcost.model.counting import count_pass
 from llmcost.serving.estimate import Options, estimate
 from llmcost.specs.importer.huggingface import document_of
@@ -86,6 +87,13 @@ def test_inkling_2_sees_each_patch_and_a_class_with_the_flops_of_the_reference()
     grid = {"pixel_values": torch.zeros(9, 8, 8, 3), "image_grid_thw": torch.tensor([[1, 3, 3]])}
     ours = count_pass(tower.running(1, tokens, 2)).flops(causal=False)
     assert ours == flops_of(lambda: model.model.get_image_features(**grid))
+
+
+def test_layers_that_run_again_lie_within_the_depth():
+    whole = json.loads(json.dumps(config_of("inkling2_loop").to_dict()))
+    whole["text_config"]["loop_layer_index_end"] = 4
+    with pytest.raises(InputError, match="loop_layer_index_end: 4 is beyond its 3 layers"):
+        model_from(document_of(whole, "config.json", "looped"))
 
 
 @pytest.mark.parametrize(("kind", "inputs"), [("glm5_next", (60, 96)), ("cosmos3_edge", (60, 48))])
