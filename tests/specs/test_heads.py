@@ -371,6 +371,12 @@ def test_an_embedder_whose_config_names_a_head_is_told_by_what_lies_beside_it_or
     assert [each["kv_cache"]["bytes"] > 0 for each in answers] == [False, False, True]
     assert [each["model"]["params"]["lm_head"] for each in answers][:2] == [0, 0]
     assert "its bare model is counted, without what Qwen3ForCausalLM has" in said[0].err
+    for named, words in (
+        (["Qwen3ForSequenceClassification"], "is no embedder's"),
+        (None, "without what its class has"),
+    ):
+        file.write_text(json.dumps(QWEN3_EMBEDDING | {"architectures": named}), "utf-8")
+        assert words in cli("estimate", str(file), "--as", "embedder").err
 
 
 def test_a_bare_decoder_whose_config_says_that_it_is_not_causal_sees_both_ways():

@@ -75,7 +75,11 @@ def read_config(
         found = parse_json(told[1], told[0]).get("quantization")
         config["quantization_config"] = {"quant_method": "modelopt", **found} if isinstance(found, dict) else found
     if kind == EMBEDDER or (kind is None and file.with_name(MODULES).is_file()):
-        config, kind = without_head(config), None
+        bare = without_head(config)
+        if kind == EMBEDDER and not str(bare.get("architectures")).endswith("Model']"):
+            named = shortened(str(config.get("architectures")))
+            raise SpecError(str(file), line_of(text, ("architectures",)), "architectures", f"{named} is no embedder's")
+        config, kind = bare, None
     return document_of(config, str(file), name, kind, text, allow_unknown, beside=told, strict=strict)
 
 
@@ -84,6 +88,8 @@ def without_head(config: dict[str, Any]) -> dict[str, Any]:
     match config.get("architectures"):
         case [str(named)] if found := re.fullmatch(r"(\w+?)(ForCausalLM|LMHeadModel|ForMaskedLM)", named):
             return config | {"architectures": [f"{found[1]}Model"], "embeds": named}
+        case None:
+            return config | {"architectures": ["Model"], "embeds": "its class"}
         case _:
             return config
 
