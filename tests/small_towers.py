@@ -19,6 +19,22 @@ OWN_TEXT = {
     "lfm3_vl": {"layer_types": ["conv", "full_attention"]},
     "deepseek_vl_hybrid": {"num_key_value_heads": 4},
     "hunyuan_vl": {"head_dim": 16},
+    "glm5_next": {"num_key_value_heads": 4},
+    "inkling2": {
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 24,
+        "unpadded_vocab_size": 320,
+        "n_layers_per_attn_res_block": 1,
+    },
+    "inkling2_loop": {
+        "unpadded_vocab_size": 320,
+        "n_layers_per_attn_res_block": 1,
+        "num_hidden_layers": 3,
+        "loop_layer_index_start": 1,
+        "loop_layer_index_end": 2,
+    },
+    "cosmos3_edge": {"rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 2, 2]}},
 }
 # A small tower of each family, which runs in milliseconds.
 QWEN = {
@@ -170,11 +186,18 @@ SMALL = {
     "llava_next_video": CLIP,
     "llava_onevision": {**SIGLIP, "image_size": 32, "patch_size": 4, "vision_use_head": False},
     "vipllava": {**CLIP, "num_hidden_layers": 12},
+    "glm5_next": {**GLM, "projection_intermediate_size": 80},
+    "cosmos3_edge": {**SIGLIP, "patch_size": 4, "num_patches": 64},
+    "inkling2": {**SIGLIP, "patch_size": 4, "posemb_grid_size": 4, "projection_hidden_dim": 40, "text_hidden_size": 64},
+    "inkling2_loop": {
+        **SIGLIP, "patch_size": 4, "posemb_grid_size": 4, "projection_hidden_dim": 40, "text_hidden_size": 64,
+    },
     "qwen2_audio": {
         "d_model": 32, "encoder_ffn_dim": 48, "encoder_layers": 2, "encoder_attention_heads": 4, "num_mel_bins": 16,
     },
 }  # fmt: skip
 WHOLE = {
+    "cosmos3_edge": {"projector_hidden_size": 72},
     "deepseek_vl_hybrid": {"high_res_vision_config": SAM},
     "janus": {
         "vq_config": {"projection_dim": 64, "image_token_embed_dim": 64, "base_channels": 32, "num_embeddings": 50},
@@ -233,6 +256,7 @@ BESIDE_AN_ENCODER = ("t5gemma2",)  # Gemma 3's tower: test_encoder_decoders.py h
 PARTS_OF_PARTS = ("deepseek_ocr2", "ernie4_5_vl_moe", "florence2")  # test_more_towers.py has them
 WITH_EARS = ("audioflamingo3", "granite_speech_plus", "musicflamingo")  # test_towers_that_hear.py has them
 WITH_VOICES = ("csm", "moshi")  # test_speaking.py has them
+OF_WHOLE_IMAGES = ("fuyu", "inkling_mm_model")  # test_towers_of_whole_images.py has them
 OF_TIMM = ("fast_vlm",)  # whose encoder another library builds: test_towers_that_see.py has it
 ELSEWHERE = (
     *OF_TWO,
@@ -241,6 +265,7 @@ ELSEWHERE = (
     *BESIDE_AN_ENCODER,
     *PARTS_OF_PARTS,
     *OF_TIMM,
+    *OF_WHOLE_IMAGES,
     *WITH_EARS,
     *WITH_VOICES,
     "gemma3n",

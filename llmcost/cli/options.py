@@ -21,7 +21,11 @@ ModelName = Annotated[str, MODEL]
 OptionalModel = Annotated[str | None, MODEL]
 ReadAs = Annotated[
     str | None,
-    Option("Read a config.json as this model_type, e.g. llama, whatever it says.", metavar="TYPE", long="--as"),
+    Option(
+        "Read a config.json as this model_type, e.g. llama, whatever it says; embedder: its model without a head.",
+        metavar="TYPE",
+        long="--as",
+    ),
 ]
 AllowUnknown = Annotated[
     Sequence[str],

@@ -322,6 +322,9 @@ QUANTITIES: dict[str, Quantity] = {
     "serving.kv_cache_bytes": Quantity(
         "B", "caches of the requests that run on the fullest GPU, each half answered", MIX, "kvcache 缓存"
     ),
+    "serving.draft_bytes": Quantity(
+        "B", "weights of what guesses tokens, on the fullest GPU, beside the model's own", MIX, "speculate 推测"
+    ),
     **_serving("limit", ROOFLINE),
     **_serving("expected", MIX),
     "serving.expected.ttft_seconds": Quantity(

@@ -199,6 +199,7 @@ def explain(
 
 NEEDS = {  # where figures begin so, what has to be given too
     "request.": "give --output",
+    "serving.draft": "give --speculate, of a mix, and what guesses: not ngram",
     "serving.": "give --output, and --concurrency, --rate or --requests",
     "offload.": "give --offload and --host",
     "encoding.": "give --images or --audio, of a model that takes them",

@@ -160,9 +160,62 @@ def _resampled(tower: Any, wide: float, high: float) -> Tokens:
     return found._replace(merged=(1, tower.out), keys=(1, down * across + tower.out))
 
 
+def _aligned(tower: Any, wide: float, high: float) -> Tokens:
+    """GLM-5.3: image_processing_glm5_next.py; both sides padded to whole tokens, `least` to `most` tokens an image."""
+    factor = tower.patch_size * tower.merge
+    h, w = (-(-int(side) // factor) for side in (high, wide))
+    if h * w < tower.least:
+        scale = math.sqrt(tower.least * factor**2 / (high * wide))
+        h, w = (-(-max(1, math.ceil(side * scale)) // factor) for side in (high, wide))
+    if h * w > tower.most:
+        h, w = _largest_within(int(high), int(wide), factor, tower.most)
+    return _of_a_grid(tower, h * tower.merge, w * tower.merge)
+
+
+def _largest_within(high: int, wide: int, factor: int, most: int) -> tuple[int, int]:
+    """Rows and columns of tokens of the largest image of a shape that has so many at most."""
+    low, up, best = 1, high, (1, 1)
+    while low <= up:
+        middle = (low + up) // 2
+        rows, columns = -(-middle // factor), -(-max(1, wide * middle // high) // factor)
+        if rows * columns <= most:
+            best, low = (rows, columns), middle + 1
+        else:
+            up = middle - 1
+    return best
+
+
+def _cut(tower: Any, wide: float, high: float) -> Tokens:
+    """Inkling: image_processing_inkling.py; patches of the image as it is, a column of them more than are whole."""
+    return _of_a_grid(tower, -(-int(high) // tower.patch_size), int(wide) // tower.patch_size + 1)
+
+
+def _padded(tower: Any, wide: float, high: float) -> Tokens:
+    """Inkling 2: image_processing_inkling2.py; the image as it is, padded to whole tokens."""
+    side = tower.patch_size * tower.merge
+    rows, columns = (-(-int(each) // side) * tower.merge for each in (high, wide))
+    return _of_a_grid(tower, rows, columns)
+
+
+FUYU_HIGH, FUYU_WIDE = 1080, 1920  # pixels that an image has at most (image_processing_fuyu.py)
+
+
+def _rows(tower: Any, wide: float, high: float) -> Tokens:
+    """Fuyu: image_processing_fuyu.py; larger images are scaled down, and each row of patches ends with a break."""
+    if wide > FUYU_WIDE or high > FUYU_HIGH:
+        scale = min(FUYU_HIGH / high, FUYU_WIDE / wide)
+        high, wide = int(high * scale), int(wide * scale)
+    rows, columns = (-(-int(side) // tower.patch_size) for side in (high, wide))
+    return _of_a_grid(tower, rows, columns, rows * (columns + 1))
+
+
 PIXELS = ("patch_size", "least", "most")
 ONE_SIZE = ("patch_size", "image_size")
 IMAGES: dict[str, tuple[Callable[..., Tokens], tuple[str, ...]]] = {
+    "aligned": (_aligned, PIXELS),
+    "cut": (_cut, ("patch_size",)),
+    "padded": (_padded, ("patch_size",)),
+    "rows": (_rows, ("patch_size",)),
     "resized": (_resized, PIXELS),
     "resized-rows": (_resized_rows, PIXELS),
     "halved-twice": (_halved_twice, ONE_SIZE),

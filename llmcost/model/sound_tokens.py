@@ -76,6 +76,21 @@ def _whisper_heard(tower: Any, seconds: float) -> Tokens:
     return found._replace(prompt=max(1, heard))
 
 
+def _whisper_as_long(tower: Any, seconds: float) -> Tokens:
+    """MiniCPM-o (processing_minicpmo.py): pieces of 30 seconds, padded to the longest; a token is the mean of some.
+
+    `merge`: positions of a token. How many tokens there are is counted of the whole, not of its pieces.
+    """
+    frames = max(1, -(-_samples(seconds) // HOP))
+    heard = ((frames - 1) // 2 + 1 - tower.merge) // tower.merge + 1
+    if heard < 1:
+        raise NotTakenError("it is shorter than one token")
+    pieces = -(-frames // (PIECE * SECOND))
+    longest = min(frames, PIECE * SECOND)
+    layers = (pieces, (longest - 1) // 2 + 1)
+    return Tokens(layers, layers, layers, (1, heard), (pieces, longest), heard)
+
+
 def _granite(tower: Any, seconds: float) -> Tokens:
     """Granite Speech (feature_extraction_granite_speech.py): two frames beside each other, in blocks of `image_size`.
 
@@ -124,6 +139,12 @@ def _pieces_of_sound(tower: Any, seconds: float) -> Tokens:
     return Tokens(pieces, pieces, pieces, pieces, NOTHING, pieces[1])
 
 
+def _hops(tower: Any, seconds: float) -> Tokens:
+    """Inkling (feature_extraction_inkling.py): a token for so many samples, the last one padded."""
+    hops = (1, max(1, -(-_samples(seconds) // tower.image_size)))
+    return Tokens(hops, hops, hops, hops, NOTHING, hops[1])
+
+
 def _thrice_halved(tower: Any, seconds: float) -> Tokens:
     """Phi-4 multimodal (feature_extraction_phi4_multimodal.py): windows of 400 samples, thrice halved.
 
@@ -159,9 +180,11 @@ SOUNDS: dict[str, tuple[Callable[..., Tokens], tuple[str, ...]]] = {
     "audio-chunks": (_audio_chunks, ("image_size",)),
     "audio-windows": (_audio_windows, ("image_size", "window")),
     "whisper-heard": (_whisper_heard, ("image_size",)),
+    "whisper-as-long": (_whisper_as_long, ("image_size",)),
     "granite": (_granite, ("image_size", "window", "out")),
     "blocks-3n": (_blocks_of_3n, ("image_size", "window", "extra")),
     "blocks-4": (_blocks_of_4, ("image_size", "window", "extra")),
     "pieces-of-sound": (_pieces_of_sound, ("image_size",)),
+    "hops": (_hops, ("image_size",)),
     "thrice-halved": (_thrice_halved, ("window",)),
 }

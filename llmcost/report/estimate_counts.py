@@ -73,9 +73,14 @@ def memory_rows(e: Estimate) -> list[tuple[str, str, str]]:
     if e.serving is not None and e.serving.kv_cache_bytes is not None and m.fits is not False:
         used, cache = used - cache + e.serving.kv_cache_bytes, e.serving.kv_cache_bytes
         of_cache = f"of the {running(e.serving)} requests that run, each half answered"
+    drafts = []
+    if e.serving is not None and e.serving.draft_bytes is not None:
+        used = used + e.serving.draft_bytes
+        drafts = [("  draft", scaled(e.serving.draft_bytes, "B"), "weights of what guesses (--draft)")]
     rows = [
         ("Memory used" + " a GPU" * (w.gpus > 1), scaled(used, "B"), _capacity(m)),
         ("  weights", scaled(m.weights_bytes, "B"), _weights(w, mixed=e.model.mixed_weights)),
+        *drafts,
         ("  KV cache", scaled(cache, "B"), of_cache),
         ("  activations", scaled(m.activation_bytes, "B"), f"worst kernel, {at_once}"),
     ]

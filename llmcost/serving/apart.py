@@ -358,6 +358,7 @@ def serving_apart(apart: Apart, prompts: Server, wp: Workload, memory: Memory) -
             ttft - apart.sent_seconds - step / 2,
             apart.sent_seconds,
         ),
+        draft_bytes=guess.held_bytes(server, memory.weights_bytes),
     )
 
 

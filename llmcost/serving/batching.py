@@ -144,6 +144,7 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> 
         limited_by=name_of_least(bounds) if bounds else None,
         limit=mix.limit(least(at_once) if at_once else 1),
         expected=mix.expected(running, most),
+        draft_bytes=guess.held_bytes(server, memory.weights_bytes),
     )
 
 

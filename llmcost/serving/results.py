@@ -274,7 +274,8 @@ class Serving(NamedTuple):
 
     `running`: how many run at a time on all GPUs. `max_concurrency`: how many have room for their caches, each half
     answered. `kv_cache_bytes`: of those that run on the fullest GPU. `pools`: None where prompts run beside decode;
-    where they do not, `running` and what follows it are of the GPUs that decode.
+    where they do not, `running` and what follows it are of the GPUs that decode. `draft_bytes`: weights of what guesses
+    tokens on the fullest GPU, beside the model's own; None where nothing does that has any.
     """
 
     running: Number
@@ -284,6 +285,7 @@ class Serving(NamedTuple):
     limit: ServingRates
     expected: ServingTimes
     pools: Pools | None = None
+    draft_bytes: Number = None
 
 
 class TrainingRate(NamedTuple):

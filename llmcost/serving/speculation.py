@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, present
+from llmcost.ground.algebra import Number, named, present
 from llmcost.model.counting import cache_bytes_per_token
 from llmcost.model.sizes import Load
 from llmcost.parallel.pipeline import Server
@@ -64,6 +64,12 @@ class Speculation(NamedTuple):
         if isinstance(self.draft, Server):
             return loaded_bytes(self.draft, self.draft.share(Load(1, 1, 1, decode=True)), self.weights)
         return of_model / server.model.num_hidden_layers if self.tokens and self.draft == "mtp" else 0
+
+    def held_bytes(self, server: Server, of_model: Number) -> Number:
+        """The same as a figure of an answer; None where nothing with weights guesses."""
+        if not self.tokens or self.draft == "ngram":
+            return None
+        return named("serving.draft_bytes", self.weights_bytes(server, of_model))
 
     def position_bytes(self, server: Server, of_model: Number) -> Number:
         """Bytes that a token takes in the cache of what guesses, where it takes `of_model` in the model's own."""

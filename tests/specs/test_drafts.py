@@ -54,6 +54,17 @@ def test_eagle_3_has_a_wide_layer_a_projection_of_three_states_and_a_small_head(
     assert 0 < one.decode.limit.seconds_per_step < one.decode.expected.seconds_per_step
 
 
+@pytest.mark.parametrize("named", ["Eagle3Speculator", "Eagle3DraftModel"])
+def test_eagle_3_as_speculators_writes_it_is_read_as_it_is_elsewhere(named):
+    """RedHatAI/Qwen3-8B-speculator.eagle3 and RedHatAI/gpt-oss-20b-speculator.eagle3 have these classes."""
+    layer = {key: said for key, said in LLAMA.items() if key != "tie_word_embeddings"}
+    config = {"architectures": [named], "speculators_model_type": "eagle3", "transformer_layer_config": layer}
+    config |= {"draft_vocab_size": D, "norm_before_residual": True, "target_hidden_size": None}
+    config |= {"speculators_config": {"algorithm": "eagle3"}, "eagle_aux_hidden_state_layer_ids": None}
+    assert parameters(config) == parameters(EAGLE3)
+    assert read(config).counted == read(EAGLE3).counted
+
+
 def test_a_wider_target_makes_the_projection_wider():
     assert parameters(EAGLE3 | {"target_hidden_size": 5120}) - parameters(EAGLE3) == 3 * (5120 - H) * H
 
@@ -84,6 +95,22 @@ def test_dflash_projects_states_of_some_layers_and_has_no_tables():
     assert parameters(DFLASH | {"dflash_config": {}}) == parameters(
         DFLASH
     )  # one layer of the target for each of its own
+
+
+def test_weights_of_a_draft_stand_beside_its_targets_and_those_of_ngrams_are_none(cli, tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(EAGLE3), "utf-8")
+    mix = ("estimate", "llama3.1-8b", "--hw", "h100", "--prompt", 1000, "--output", 200, "--concurrency", 4)
+    with_draft = (*mix, "--speculate", 3, "--draft", file)
+    assert json.loads(cli(*with_draft, "--json").out)["serving"]["draft_bytes"] == 2 * 424_689_664
+    assert "draft                                849 MB   weights of what guesses (--draft)" in cli(*with_draft).out
+    for more in ((), ("--speculate", 3, "--draft", "ngram")):
+        assert json.loads(cli(*mix, *more, "--json").out)["serving"]["draft_bytes"] is None
+        assert "weights of what guesses" not in cli(*mix, *more).out
+    layer = json.loads(cli(*mix, "--speculate", 1, "--json").out)  # a layer of the model's own, of 32
+    assert layer["serving"]["draft_bytes"] == layer["memory"]["weights_bytes"] / 32
+    refused = cli("explain", "llama3.1-8b", "serving.draft_bytes", *mix[2:])
+    assert "give --speculate" in refused.err
 
 
 def test_a_draft_guesses_for_its_target_in_a_simulation(cli, tmp_path):

@@ -343,6 +343,7 @@ def test_released_embedders_and_rerankers_have_the_parameters_of_their_sizes():
     }  # fmt: skip
     listed = {
         gte: read("new", "NewModel", **new),
+        gte - h: read("new", "NewModel", **new | {"type_vocab_size": 0}),  # as gte-base-en-v1.5 has it
         gte + pooler + h + 1: read("new", "NewForSequenceClassification", **new, **one),
         (30_528 + 2) * h + 2 * h + 12 * layer + pooler: read("bert", "JinaBertModel", **jina),
         262_144 * h + h + 24 * of_gemma: read("gemma3_text", "Gemma3TextModel", **gemma),
@@ -350,6 +351,38 @@ def test_released_embedders_and_rerankers_have_the_parameters_of_their_sizes():
     for total, model in listed.items():
         assert estimate(model, None, Options(context=64)).model.params.total == total
         assert not model.generates
+
+
+QWEN3_EMBEDDING = {  # Qwen/Qwen3-Embedding-0.6B: 595,776,512 parameters by its listing
+    "model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "hidden_size": 1024, "intermediate_size": 3072,
+    "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128,
+    "vocab_size": 151669, "max_position_embeddings": 32768, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+def test_an_embedder_whose_config_names_a_head_is_told_by_what_lies_beside_it_or_by_an_option(cli, tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(QWEN3_EMBEDDING), "utf-8")
+    said = [cli("estimate", str(file), "--as", "embedder", "--json")]
+    (tmp_path / "modules.json").write_text("[]", "utf-8")
+    said += [cli("estimate", str(tmp_path), "--json"), cli("estimate", str(tmp_path), "--as", "qwen3", "--json")]
+    answers = [json.loads(each.out) for each in said]
+    assert [each["model"]["params"]["total"] for each in answers] == [595_776_512] * 3
+    assert [each["kv_cache"]["bytes"] > 0 for each in answers] == [False, False, True]
+    assert [each["model"]["params"]["lm_head"] for each in answers][:2] == [0, 0]
+    assert "its bare model is counted, without what Qwen3ForCausalLM has" in said[0].err
+    for named, words in (
+        (["Qwen3ForSequenceClassification"], "is no embedder's"),
+        (None, "without what its class has"),
+    ):
+        file.write_text(json.dumps(QWEN3_EMBEDDING | {"architectures": named}), "utf-8")
+        assert words in cli("estimate", str(file), "--as", "embedder").err
+
+
+def test_a_bare_decoder_whose_config_says_that_it_is_not_causal_sees_both_ways():
+    """Alibaba-NLP/gte-Qwen2-7B-instruct."""
+    whole, part = (estimate(read("qwen2", "Qwen2Model", is_causal=said), H100, Options()) for said in (False, True))
+    assert whole.flops.prefill.causal == whole.flops.prefill.full > part.flops.prefill.causal
 
 
 def test_a_token_of_embedding_gemma_sees_half_a_window_on_either_side():

@@ -13,6 +13,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from llmcost.ground.errors import InputError
 from llmcost.model.counting import count_pass
+from llmcost.model.token_places import NotTakenError
 from llmcost.serving.estimate import Options, estimate
 from llmcost.specs.importer.huggingface import document_of
 from llmcost.specs.models import model_from
@@ -198,6 +199,17 @@ def test_what_minicpm_o_hears_is_whispers_encoder_and_its_projector():
     with torch.device("meta"):
         encoder = WhisperEncoder(WhisperConfig(**whisper))
     assert ears.params() == total_of(encoder) + 32 * 256 + 256 + 256 * 256 + 256
+    with FlopCounterMode(display=False) as counter:
+        encoder(torch.zeros(1, 80, 3000, device="meta"))
+    projected = 2 * 1500 * (32 * 256 + 256 * 256)  # each position, of which two are a token
+    ours = count_pass(ears.running(1, ears.tokens((30.0,)), 2)).flops(causal=False)
+    assert ours == counter.get_total_flops() + projected
+    assert [ears.tokens((seconds,)).prompt for seconds in (1.01, 30.0, 70.0)] == [25, 750, 1750]
+    assert ears.tokens((70.0,)).layers == (3, 1500)  # pieces of 30 seconds, the last one padded
+    with pytest.raises(NotTakenError, match="shorter than one token"):
+        ears.tokens((0.02,))
+    strange = read(keys | {"audio_pool_step": 0}, "minicpmo", "MiniCPMO")
+    assert "its audio_pool_step is not understood" in strange.counted
     assert model.counted.endswith("without the part that speaks")
     quiet = read(keys | {"init_tts": False}, "minicpmo", "MiniCPMO")
     assert "speaks" not in quiet.counted

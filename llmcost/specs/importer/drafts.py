@@ -2,6 +2,7 @@
 
 EAGLE 1 and 2, EAGLE-3: github.com/SafeAILab/EAGLE, eagle/model/cnets1.py and cnets.py; github.com/sgl-project/sglang,
 python/sglang/srt/models/llama_eagle.py and llama_eagle3.py. DFlash: github.com/z-lab/dflash, dflash/model.py.
+EAGLE-3 as speculators writes it: github.com/vllm-project/speculators; vllm/transformers_utils/configs/speculators.
 """
 
 from __future__ import annotations
@@ -13,8 +14,16 @@ CLASSES = {
     "EagleLlamaForCausalLM": "eagle",
     "LlamaForCausalLMEagle3": "eagle3",
     "Eagle3LlamaForCausalLM": "eagle3",
+    "Eagle3Speculator": "eagle3",
+    "Eagle3DraftModel": "eagle3",
     "DFlashDraftModel": "dflash",
 }
+LAYER = "transformer_layer_config"  # where speculators' configs have the sizes of a draft's layers
+# Keys of such a config besides, which change no count.
+OF_SPECULATORS = (
+    "speculators_config", "speculators_model_type", "speculators_version", "norm_before_residual", "norm_before_fc",
+    "embed_requires_grad", "eagle_aux_hidden_state_layer_ids",
+)  # fmt: skip
 LAYERS_SEEN = 3  # of the target, by EAGLE-3
 
 
@@ -24,6 +33,8 @@ def as_draft(config: dict[str, Any]) -> dict[str, Any] | None:
     kind = CLASSES.get(named[0]) if isinstance(named, list) and named and isinstance(named[0], str) else None
     if kind is None:
         return None
+    if isinstance(layer := config.get(LAYER), dict):
+        config = layer | {key: said for key, said in config.items() if key not in (LAYER, *OF_SPECULATORS)}
     own = config.get("dflash_config") or {}
     layers = own.get("target_layer_ids", config.get("target_layer_ids")) if isinstance(own, dict) else None
     seen = {

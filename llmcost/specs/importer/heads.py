@@ -55,7 +55,8 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
         return of_both(keys, said)
     if generates or not said or (encoder and said.endswith("ForMaskedLM")):
         return {"bidirectional": (encoder and not is_decoder and not generates) or both_ways}
-    return with_labels(keys, said, encoder=encoder, both_ways=encoder or both_ways)
+    sees_all = keys.get("is_causal") is False  # GTE-Qwen2 and its kin
+    return with_labels(keys, said, encoder=encoder, both_ways=encoder or both_ways or sees_all or None)
 
 
 def with_labels(keys: Keys, said: str, *, encoder: bool, both_ways: Any) -> dict[str, Any]:

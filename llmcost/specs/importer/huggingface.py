@@ -7,6 +7,7 @@ unless it is understood, known to change no count, or at the value that its type
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from os.path import isdir
@@ -48,6 +49,8 @@ PLAIN: dict[str, Any] = {
     "lm_head_bias": False,
 }
 
+EMBEDDER = "embedder"  # in the place of a type: as its bare model
+MODULES = "modules.json"  # of sentence-transformers, beside the config of each of its models
 OF_AN_ENCODER = ("position_embedding", "norm", "embedding_norm", "final_norm")
 
 
@@ -56,8 +59,9 @@ def read_config(
 ) -> Document:
     """The spec that a config.json (or the folder that holds one) describes. Raises SpecError naming the key.
 
-    `kind`: the model_type as which it is read. `allow_unknown`: keys that are left out where they are not understood.
-    `strict`: also for a quantisation that is not understood, which the spec otherwise says is unread.
+    `kind`: the model_type as which it is read, or that it is an embedder, as what lies beside it may say too.
+    `allow_unknown`: keys that are left out where they are not understood. `strict`: also for a quantisation that is not
+    understood, which the spec otherwise says is unread.
     """
     file = path / "config.json" if isdir(path) else path
     text = read_text(file, LARGEST_CONFIG)
@@ -68,7 +72,24 @@ def read_config(
     beside = None
     if found := quantization_beside(file, config):
         config["quantization_config"], beside = found
+    if kind == EMBEDDER or (kind is None and file.with_name(MODULES).is_file()):
+        bare = without_head(config)
+        if kind == EMBEDDER and not str(bare.get("architectures")).endswith("Model']"):
+            named = shortened(str(config.get("architectures")))
+            raise SpecError(str(file), line_of(text, ("architectures",)), "architectures", f"{named} is no embedder's")
+        config, kind = bare, None
     return document_of(config, str(file), name, kind, text, allow_unknown, beside=beside, strict=strict)
+
+
+def without_head(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of an embedder that names the class with a head, from which it was made, with the bare one's name."""
+    match config.get("architectures"):
+        case [str(named)] if found := re.fullmatch(r"(\w+?)(ForCausalLM|LMHeadModel|ForMaskedLM)", named):
+            return config | {"architectures": [f"{found[1]}Model"], "embeds": named}
+        case None:
+            return config | {"architectures": ["Model"], "embeds": "its class"}
+        case _:
+            return config
 
 
 def has_a_head(index: Path) -> bool:
@@ -175,6 +196,8 @@ def assumed(keys: Keys, config: dict[str, Any], kind: str | None) -> list[str]:
     notes = [
         f"{key}: {config[key]}. The layers that draft further tokens are left out." for key in DRAFTS if config.get(key)
     ]
+    if named := keys.get("embeds"):
+        notes.append(f"An embedder: its bare model is counted, without what {named} has behind its layers.")
     if isinstance(said := config.get("model_type"), str) and kind is None and said != keys.type:
         notes.append(f"model_type {shortened(said)!r} is not known: read as {keys.type}, by the name of its class.")
     filled = [name for name in MAIN_SIZES if not keys.is_given(name)]
@@ -259,7 +282,8 @@ def what_is_counted(whole: dict[str, Any], data: dict[str, Any], counted: str, *
     return said | with_towers(whole, data | said, everywhere=has_towers)
 
 
-WHOLE_MODELS = ("DeepseekOCRForCausalLM", "DeepseekVLV2ForCausalLM")  # whose class is not that of the text model alone
+# Whose class is not that of the text model alone.
+WHOLE_MODELS = ("DeepseekOCRForCausalLM", "DeepseekVLV2ForCausalLM", "FuyuForCausalLM")
 
 
 def with_towers(whole: dict[str, Any], data: dict[str, Any], *, everywhere: bool = False) -> dict[str, Any]:

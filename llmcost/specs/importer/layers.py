@@ -25,6 +25,9 @@ CROSSING = [name for name in CrossAttention._fields if name.startswith("cross_")
 def layers_of(keys: Keys, depth: int) -> list[dict[str, Any]]:
     """Every layer's fields, in order; a layer of theirs may be several of ours."""
     look_around(keys, depth)
+    rule = keys.family.get("repeated", {})
+    if "to" in rule and (end := repeated(keys).stop) > depth:
+        raise keys.error(rule["to"], f"{end} is beyond its {depth} layers")
     own = own_keys(keys)
     described = keys.family.get("layers", {})
     layers: list[dict[str, Any]] = []

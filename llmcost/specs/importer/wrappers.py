@@ -44,6 +44,9 @@ NOT_TEXT = re.compile(
     "|version|auto_map|_name_or_path|mm_|video|faster|force_sample|pos_skipping|time_instruction"
 )
 DEEPEST = 3  # wrappers one in another
+WHOLE = ["Qwen2_5OmniModel"]  # a class of the whole, with its head, for all that it is called as a bare model is
+RELEASED_IN_ONE = ("hunyuan_vl", "glm4v", "glm4v_moe")  # whose text model's keys stand at the top
+FORMER = {"lfm2-vl": "lfm2_vl"}  # names of types in the code that first came with a config
 TWO_PARTS = ("t5gemma", "t5gemma2")  # whose decoder's keys are in one part, and whose encoder's in another
 
 
@@ -70,8 +73,10 @@ def with_text_inside(config: dict[str, Any]) -> dict[str, Any]:
         return text | {name: said for name, said in config.items() if name != TEXT[0]}
     if kind in TWO_PARTS:
         return with_the_decoder_outside(config)
-    if kind == "hunyuan_vl" and TEXT[0] not in config:
+    if kind in RELEASED_IN_ONE and TEXT[0] not in config:
         return with_the_rest_inside(config)
+    if kind in FORMER:
+        return config | {"model_type": FORMER[kind]}
     if kind in TEXT_MODELS:
         place, rewritten = TEXT_MODELS[kind]
         text = config.get(place, {})
@@ -86,7 +91,10 @@ def with_text_inside(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_the_rest_inside(config: dict[str, Any]) -> dict[str, Any]:
-    """HunyuanOCR as it is released (configuration_hunyuan_vl.py): all keys but the whole's are the text model's."""
+    """HunyuanOCR and GLM-4.1V as they are released: all keys but the whole's are the text model's.
+
+    So configuration_hunyuan_vl.py and convert_glm4v_mgt_weights_to_hf.py (src/transformers/models/…) write them.
+    """
     whole = ("model_type", "architectures", TIED, "quantization_config", "quantization", *OTHER_PARTS)
     outside = {name: said for name, said in config.items() if name in whole or "token" in name}
     return outside | {TEXT[0]: {name: said for name, said in config.items() if name not in outside}}
@@ -151,9 +159,9 @@ def with_the_decoder_outside(config: dict[str, Any]) -> dict[str, Any]:
 def classes_named(config: dict[str, Any], place: tuple[str, ...]) -> Any:
     """The `architectures` that says what stands behind the layers of the text model that is at a place of a config.
 
-    It is the wrapper's, unless that is a bare model, such as Qwen2_5OmniModel, and a part of it names a head.
+    It is the wrapper's, unless that is a bare model, and a part of it names a head.
     """
-    named = [said for level in _levels(config, place) if (said := level.get("architectures"))]
+    named = [said for level in _levels(config, place) if (said := level.get("architectures")) not in (None, [], WHOLE)]
     return next((said for said in named if not str(said).endswith("Model']")), named[0] if named else None)
 
 

@@ -15,6 +15,7 @@ from llmcost.specs.importer.towers import (
     conformers,
     convolutions,
     davit,
+    inkling,
     janus,
     llava,
     minicpm,
@@ -44,6 +45,7 @@ FAMILIES: Families = {
         speaking,
         conformers,
         convolutions,
+        inkling,
     )
     for kind, family in room.FAMILIES.items()
 }

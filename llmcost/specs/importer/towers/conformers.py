@@ -224,6 +224,7 @@ def _gemma4_vision(config: dict[str, Any], hidden: int) -> dict[str, Any]:
     )
     v.must_be("num_key_value_heads", heads)
     patch, merge = v.size("patch_size"), v.size("pooling_kernel_size")
+    tokens = SOFT_TOKENS if v.get("default_output_length") is None else v.size("default_output_length")
     layers = encoder(h, heads, v.size("intermediate_size"), depth, biases="", gated=True, head_dim=d, scales=2 * d)
     found = [
         linear("patch_embedding", 3 * patch * patch, h, "patches", split="columns"),
@@ -232,7 +233,7 @@ def _gemma4_vision(config: dict[str, Any], hidden: int) -> dict[str, Any]:
         linear("projector", h, hidden, "merged"),
     ]
     v.refuse_what_is_left()
-    return tower(VISION, "budget", found, patch_size=patch, merge=merge, most=SOFT_TOKENS * merge * merge)
+    return tower(VISION, "budget", found, patch_size=patch, merge=merge, most=tokens * merge * merge)
 
 
 def _gemma4_audio(config: dict[str, Any], hidden: int) -> dict[str, Any]:

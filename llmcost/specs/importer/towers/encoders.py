@@ -37,7 +37,7 @@ def encoder_of(config: Any, usual: str, *allowed: str) -> Encoder:
     `allowed`: the types that it may have; all that are known where none is said.
     """
     said = config.get("model_type") if isinstance(config, dict) else None
-    kind = usual if said is None else said
+    kind = usual if said is None else FORMER.get(str(said), said)
     if not isinstance(kind, str) or kind not in (allowed or ENCODERS):
         raise LeftOutError(f"its vision_config of type {str(kind)[:40]} is not understood")
     v = Part(config, kind)
@@ -110,6 +110,7 @@ def _headless(v: Part) -> Encoder:
     return siglip(v, pools=False)
 
 
+FORMER = {"idefics3": "idefics3_vision", "smolvlm": "smolvlm_vision"}  # names that released configs have
 ENCODERS: dict[str, Callable[[Part], Encoder]] = {
     "clip_vision_model": clip,
     "siglip_vision_model": siglip,

@@ -113,9 +113,10 @@ def resampled(config: dict[str, Any], hidden: int) -> Towers:
 
 
 def hearing(config: dict[str, Any], hidden: int) -> Towers:
-    """MiniCPM-o 2.6 and 4.5: Whisper's encoder beside the eyes, and a projector behind a mean of some positions.
+    """MiniCPM-o 2.6 and 4.5: Whisper's encoder beside the eyes, and a projector, of which so many tokens are averaged.
 
-    modeling_minicpmo.py of openbmb/MiniCPM-o-2_6, which SGLang has too (python/sglang/srt/models/minicpmo.py).
+    modeling_minicpmo.py of openbmb/MiniCPM-o-2_6, which vLLM has too (vllm/model_executor/models/minicpmo.py). Of the
+    keys that positions see all are counted, those too that come a second and more later, which it masks.
     """
     if config.get("init_vision", True) is not True:
         raise LeftOutError("its init_vision is not understood")
@@ -126,16 +127,20 @@ def hearing(config: dict[str, Any], hidden: int) -> Towers:
     h, wide = v.size("d_model"), v.size("encoder_ffn_dim")
     if wide // 4 != h:
         raise LeftOutError("its projector is not as wide as its encoder")
+    averaged = config.get("audio_pool_step", 2)
+    if type(averaged) is not int or not 0 < averaged < MOST_AVERAGED:
+        raise LeftOutError("its audio_pool_step is not understood")
     found = [
         *whisper(v, h, v.size("encoder_attention_heads"), wide, v.size("encoder_layers")),
-        *projector("projector", h, hidden, hidden),
+        *projector("projector", h, hidden, hidden, at="layers"),
     ]
     v.read.update(key for key in v.given if key.startswith("decoder_"))
     v.read.update(OF_WHISPER)
     v.refuse_what_is_left()
-    return [*resampled(config, hidden), tower(AUDIO, "unknown", found)]
+    return [*resampled(config, hidden), tower(AUDIO, "whisper-as-long", found, image_size=1500, merge=averaged)]
 
 
+MOST_AVERAGED = 100  # positions of a token that are believed
 # Keys of Whisper's whole model, which its encoder does not read.
 OF_WHISPER = (
     "max_target_positions", "max_length", "num_hidden_layers", "vocab_size", "use_weighted_layer_sum",

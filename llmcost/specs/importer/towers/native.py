@@ -49,13 +49,16 @@ def _glm4v(config: dict[str, Any], hidden: int, kind: str = "glm4v_vision") -> T
     return [tower(VISION, "resized-frames", found, patch_size=patch, merge=merge, **GLM_PIXELS)]
 
 
-def _glm_ocr(config: dict[str, Any], hidden: int) -> Towers:
-    """GLM-OCR: norms of queries and keys in the place of positions, and biases throughout."""
-    v = Part(config.get("vision_config"), "glm_ocr_vision")
+def _glm_ocr(config: dict[str, Any], hidden: int, kind: str = "glm_ocr_vision") -> Towers:
+    """GLM-OCR and GLM-5.3: norms of queries and keys in the place of positions, and biases throughout."""
+    v = Part(config.get("vision_config"), kind)
     h, merge, patch = v.size("hidden_size"), v.size("spatial_merge_size"), v.size("patch_size")
     heads, middle, depth = v.size("num_heads"), v.size("intermediate_size"), v.size("depth")
     out, channels = v.out("out_hidden_size", hidden), v.size("in_channels")
     v.read.add("image_size")
+    newer = kind == "glm5_next_vision"
+    wide = v.size("projection_intermediate_size") if newer else out * channels
+    v.read.update({"swiglu_limit"} if newer else ())
     pixels = channels * v.size("temporal_patch_size") * patch * patch
     biases = "qkv out up down" if v.flag("attention_bias") else ""
     found = [
@@ -63,10 +66,15 @@ def _glm_ocr(config: dict[str, Any], hidden: int) -> Towers:
         *encoder(h, heads, middle, depth, affine=1, biases=biases, gated=True, scales=2 * (h // heads)),
         norm("final_norm", h, affine=1),
         linear("downsample", h * merge * merge, out, "merged", bias=True),
-        *_glm_merger(out, out * channels),
+        *_glm_merger(out, wide),
     ]
     v.refuse_what_is_left()
-    return [tower(VISION, "resized-frames", found, patch_size=patch, merge=merge, **GLM_PIXELS)]
+    rule = ("aligned", GLM5_TOKENS) if newer else ("resized-frames", GLM_PIXELS)
+    return [tower(VISION, rule[0], found, patch_size=patch, merge=merge, **rule[1])]
+
+
+# Tokens that GLM-5.3 has of an image (image_processing_glm5_next.py, min_image_tokens and max_image_tokens).
+GLM5_TOKENS = {"least": 16, "most": 8000}
 
 
 def _glm_merger(out: int, wide: int) -> Operators:
@@ -103,6 +111,9 @@ def _minimax(config: dict[str, Any], hidden: int) -> Towers:
         raise LeftOutError("its merged_hidden_size is not that of the patches that become one token")
     pixels = v.size("num_channels") * v.size("temporal_patch_size") * patch * patch
     v.read.add("image_size")
+    for key, expected in MINIMAX_CODE.items():
+        if key in v.given:
+            v.must_be(key, expected)
     found = [
         linear("patch_embedding", pixels, h, "patches", split="columns"),
         norm("first_norm", h),
@@ -113,6 +124,36 @@ def _minimax(config: dict[str, Any], hidden: int) -> Towers:
     v.refuse_what_is_left()
     return [tower(VISION, "resized", found, patch_size=patch, merge=merge, **MINIMAX_PIXELS)]
 
+
+# Pixels of an image (image_processing_cosmos3_edge.py); of the two frames that the rule counts, twice as many.
+COSMOS_PIXELS = {"least": 2 * 65_536, "most": 2 * 16_777_216}
+
+
+def _cosmos3_edge(config: dict[str, Any], hidden: int) -> Towers:
+    """SigLIP 2 without a head that pools, and a projector of four patches beside each other."""
+    v, whole = Part(config.get("vision_config"), "cosmos3_edge_vision"), Part(config, "cosmos3_edge")
+    h, heads, middle, depth = _sizes(v)
+    patch, merge = v.size("patch_size"), v.size("spatial_merge_size")
+    found = [
+        linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", bias=True, split="columns"),
+        table("position_embedding", v.size("num_patches") * h),
+        *encoder(h, heads, middle, depth),
+        norm("final_norm", h),
+        norm("projector_norm", h),
+        *projector("projector", h * merge * merge, whole.size("projector_hidden_size"), hidden),
+    ]
+    v.refuse_what_is_left()
+    return [tower(VISION, "resized-frames", found, patch_size=patch, merge=merge, **COSMOS_PIXELS)]
+
+
+# What the released config says besides, of the code that comes with it, and only that is understood.
+MINIMAX_CODE = {
+    "position_embedding_type": "rope",
+    "rope_mode": "3d",
+    "img_token_compression_config": {
+        "image_token_compression_method": "patch_merge", "spatial_merge_size": 2, "temporal_patch_size": 2,
+    },
+}  # fmt: skip
 
 # Names of keys of Step-3.7's tower as it is released, and the values of others that are understood.
 STEP_NAMES = {"width": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads"}
@@ -297,7 +338,9 @@ def _kimi_vl(config: dict[str, Any], hidden: int) -> Towers:
 
 
 FAMILIES: Families = {
+    "cosmos3_edge": _cosmos3_edge,
     "glm_ocr": _glm_ocr,
+    "glm5_next": partial(_glm_ocr, kind="glm5_next_vision"),
     "minimax_m3_vl": _minimax,
     "paddleocr_vl": _paddle,
     "step3p7": _step,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,27 @@ HARMLESS = frozenset(
         "norm_eps", "output_attentions", "output_hidden_states", "problem_type", "projection_dropout",
         "projector_dropout", "return_dict", "rms_norm_eps", "rope_parameters", "rope_scaling", "rope_theta",
         "tokens_per_second", "torch_dtype", "transformers_version", "use_cache", "use_flash_attn",
-        "use_bfloat16", "id2label", "label2id", "scale_embedding",
+        "use_bfloat16", "id2label", "label2id", "scale_embedding", "add_cross_attention", "is_composition",
+        "tie_encoder_decoder", "_flash_attn_2_enabled",
     }
 )  # fmt: skip
+# Keys that released configs have, by the type of a tower, and that the reference's class of it has not.
+UNUSED = {
+    "gemma3n_audio": "conf_positional_bias_size",
+    "gemma4_vision": "global_head_dim",
+    "intern_vit_6b": "tie_word_embeddings",
+    "minimax_m3_vl_vision": "projection_dim vision_segment_max_frames vocab_size",
+    "qwen2_5_omni_vision_encoder": "embed_dim mlp_ratio",
+    "qwen3_omni_moe_vision_encoder": "apply_vit_abs_pos_embed image_size in_chans spatial_patch_size",
+    "siglip_vision_model": "num_positions",
+}
+# Of other keys that the reference's class has not: names that say that they are no size of its layers, and names that
+# say that a weight may be there without them: what is turned off under any other name changes none.
+NO_SIZE = re.compile(
+    "dropout|init|_token_id|_token_index|image_tokens|soft_tokens|seq_length|_act$|activation|eps$|pixels|rope"
+    "|flash|attn_impl|checkpointing|loss|temperature|tie_word_embeddings"
+)
+OF_WEIGHTS = re.compile("bias|norm|pos|embed|use_cls|head")
 Operators = list[dict[str, Any]]
 Towers = list[dict[str, Any]]
 Families = dict[str, Callable[[dict[str, Any], int], Towers]]  # model_type of a whole config -> what reads its towers
@@ -43,7 +62,7 @@ class Part:
             raise LeftOutError("its config is not there")
         self.given = config
         self.defaults = _defaults(kind)
-        self.read: set[str] = set()
+        self.read: set[str] = set(UNUSED.get(kind, "").split())
 
     def get(self, key: str) -> Any:
         """The value of a key, or the reference's."""
@@ -91,6 +110,8 @@ class Part:
         for key, value in self.given.items():
             known = key in self.read or key in HARMLESS or is_harmless(key)
             known = known or value is None or value == self.defaults.get(key)
+            if not known and self.defaults and key not in self.defaults:
+                known = bool(NO_SIZE.search(key)) or (value is False and not OF_WEIGHTS.search(key))
             if not known:
                 raise LeftOutError(f"its key {key[:60]} is not understood")
 

@@ -44,6 +44,14 @@ def _convolved(v: Part, h: int) -> Operators:
     ]
 
 
+def _depth(v: Part) -> int:
+    """Layers, which some configs say twice."""
+    depth = v.size("encoder_layers")
+    if v.get("num_hidden_layers") is not None and v.size("num_hidden_layers") != depth:
+        raise LeftOutError("its num_hidden_layers are not its encoder_layers")
+    return depth
+
+
 def _voxtral(config: dict[str, Any], hidden: int) -> Towers:
     v = Part(config.get("audio_config"), "voxtral_encoder")
     h, middle = v.size("hidden_size"), v.size("intermediate_size")
@@ -66,7 +74,7 @@ def _qwen2_audio(config: dict[str, Any], hidden: int) -> Towers:
     v = Part(config.get("audio_config"), "qwen2_audio_encoder")
     h, heads = v.size("d_model"), v.size("encoder_attention_heads")
     found = [
-        *whisper(v, h, heads, v.size("encoder_ffn_dim"), v.size("encoder_layers")),
+        *whisper(v, h, heads, v.size("encoder_ffn_dim"), _depth(v)),
         linear("projector", h, hidden, "merged", bias=True),
     ]
     v.refuse_what_is_left()
@@ -82,7 +90,7 @@ def _inside(config: dict[str, Any]) -> dict[str, Any]:
 def _omni_audio(config: dict[str, Any], kind: str) -> tuple[Part, Operators, int]:
     """The layers of an omni model's audio tower, which are Whisper's but for positions that are not stored."""
     v = Part(_inside(config).get("audio_config"), kind)
-    h, heads, depth = v.size("d_model"), v.size("encoder_attention_heads"), v.size("encoder_layers")
+    h, heads, depth = v.size("d_model"), v.size("encoder_attention_heads"), _depth(v)
     v.read.update(("max_source_positions", "conv_chunksize"))
     return v, encoder(h, heads, v.size("encoder_ffn_dim"), depth, biases=OMNI_BIASES[kind]), h
 

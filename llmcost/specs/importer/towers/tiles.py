@@ -145,9 +145,18 @@ def _internvl_chat(config: dict[str, Any], hidden: int) -> Towers:
         *projector("projector", 4 * h, hidden, hidden),
     ]
     v.read.update(("use_mean_pooling", "num_channels"))
+    if not v.given.get("use_moe"):  # InternVL 2.5 and 3 say of experts what they would be
+        v.read.update(OF_NO_EXPERTS)
     v.refuse_what_is_left()
     sizes: dict[str, Any] = {"patch_size": patch, "image_size": side, "merge": 2, "extra": 1} | tiles
     return [tower(VISION, "tiles", found, **sizes) if known else tower(VISION, "unknown", found)]
+
+
+OF_NO_EXPERTS = (
+    "capacity_factor", "eval_capacity_factor", "laux_allreduce", "moe_coeff_ratio", "moe_intermediate_size",
+    "moe_output_scale", "noisy_gate_policy", "num_experts", "num_routed_experts", "num_shared_experts",
+    "shared_expert_intermediate_size", "use_moe", "use_residual", "use_rts", "use_weighted_residual",
+)  # fmt: skip
 
 
 def _cohere2(config: dict[str, Any], hidden: int, kind: str = "cohere2_vision") -> Towers:
