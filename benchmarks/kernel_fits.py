@@ -53,7 +53,7 @@ PROJECTIONS = {  # inputs and outputs of Llama 3.1 8B's products
     "down_proj": (14336, 4096),
 }
 QUANTISED = ("fp8", "fp8-block128", "nvfp4")
-FEWEST = 30  # rows that a fit needs
+FEWEST = 25  # rows that a fit needs
 # ---------------------------------------------------------------------------------------------------------------- rows
 
 
@@ -155,7 +155,6 @@ FREE: dict[str, dict[str, Free]] = {
         "scattered": Free(0.3, 1e-4, 30),
         "expert": Free(5e-9, 1e-11, 2e-6),
         "token": Free(5e-8, 1e-10, 1e-5),
-        "skew": Free(0.25, 1e-3, 1.2),
         "spread": Free(1.0, 0.05, 30),
         "passed": Free(0.3, 1e-3, 30),
         "padded": Free(4.0, 0.01, 128),
@@ -310,6 +309,7 @@ def models_of(form: str, variant: str) -> Iterator[Model]:
         yield Model(form, fixed | dict(zip(tried, values, strict=True)), names)
     if form == "experts":
         yield Model(form, UNTUNED, names)
+        yield from (Model(form, {"tiles": tiles, "whole": 1.0}, names) for tiles in tried["tiles"])
 
 
 def plain(x: Any) -> dict[str, Any]:

@@ -52,8 +52,8 @@ class Way(NamedTuple):
     add up, (start^ramp + sending^ramp)^(1/ramp): below 1 where arrays of middling size reach less of a link. Of
     experts, `tokens`: of a GPU, at most, `copies`: a token goes to each of its experts by itself, or once to each GPU
     that has one, `expert`: seconds more for each expert of the layer, `token`: for each token of a GPU, whatever its
-    width. Of an all-reduce, `gpus` and `bytes`: at least. `links`: patterns of the kinds of links that the figures are of; none: of all that the library
-    runs over. `inside`: they are of GPUs that share a node.
+    width. Of an all-reduce, `gpus` and `bytes`: at least. `links`: patterns of the kinds of links that the figures are
+    of; none: of all that the library runs over. `inside`: they are of GPUs that share a node.
     """
 
     node: float
