@@ -214,6 +214,7 @@ CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {  # numbers that are tried one
 
 # Where nobody tuned SGLang's and vLLM's Triton kernel for a GPU and a layer: their get_default_config, by tokens.
 UNTUNED = {"tiles": ((16, 32), (64, 64)), "by_tokens": 1.0}
+TRITON, MARLIN = ("triton", "fused_moe"), ("marlin",)  # parts of names of kernels; those of flashinfer are others
 
 
 class Model(NamedTuple):
@@ -294,8 +295,8 @@ def seen_rows(group: Group) -> Any:
     return np.array([zlib.crc32(repr(tuple(map(float, line))).encode()) % 3 > 0 for line in lines])
 
 
-def models_of(form: str, variant: str) -> Iterator[Model]:
-    """A model for every combination of the numbers that are tried one after the other."""
+def models_of(form: str, variant: str, ran: str) -> Iterator[Model]:
+    """A model for every combination of the numbers that are tried one after the other. `ran`: the kernel's name."""
     fixed: dict[str, Any] = {}
     names = tuple(FREE[form])
     if form == "product" and variant.partition("/")[0] not in QUANTISED:
@@ -307,8 +308,10 @@ def models_of(form: str, variant: str) -> Iterator[Model]:
     tried = CHOICES[form]
     for values in itertools.product(*tried.values()):
         yield Model(form, fixed | dict(zip(tried, values, strict=True)), names)
-    if form == "experts":
+    triton = "flashinfer" not in ran and any(name in ran for name in TRITON)
+    if triton:
         yield Model(form, UNTUNED, names)
+    if triton or any(name in ran for name in MARLIN):
         yield from (Model(form, {"tiles": tiles, "whole": 1.0}, names) for tiles in tried["tiles"])
 
 
@@ -354,7 +357,7 @@ def possible_rows(groups: list[Group]) -> list[Group]:
 def choose(form: str, variant: str, groups: list[Group]) -> tuple[Model, Any]:
     """The combination that fits best, and its free numbers on a few rows."""
     few = [thinned(group, FEW // math.ceil(len({group.gpu for group in groups}) / 2)) for group in groups]
-    models = list(models_of(form, variant))
+    models = list(models_of(form, variant, min(group.kernel for group in groups)))
     tried = [solve(model, few, steps=10) for model in models]
     best = min(range(len(models)), key=lambda each: tried[each][1])
     return models[best], tried[best][0]

@@ -94,7 +94,10 @@ class Table(NamedTuple):
 
 
 class Group(NamedTuple):
-    """The rows of one form and variant on one GPU: sizes by name, seconds, and the least that a row can take."""
+    """The rows of one form and variant on one GPU: sizes by name, seconds, and the least that a row can take.
+
+    `kernel`: of experts, what ran, as the table has it; empty where several did.
+    """
 
     form: str
     variant: str
@@ -102,6 +105,7 @@ class Group(NamedTuple):
     seconds: Any  # (rows)
     least: Any  # (rows)
     gpu: str = ""
+    kernel: str = ""
 
 
 Readers = Callable[[HardwareSpec, Arrays], Iterator[Group]]
@@ -252,7 +256,8 @@ def _expert_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
         weights = np.minimum(experts, tokens * topk) / parts * hidden * inter / tp * products * width.weight
         flops = tokens * topk / parts * hidden * inter / tp * products * 2
         even = (exponent == 0) * np.maximum(weights / f.bandwidth, flops / f.peak)
-        yield Group("experts", label, sizes, ms[rows] / 1e3, even[rows], hardware.name)
+        ran = set(table["kernel_source"][rows])
+        yield Group("experts", label, sizes, ms[rows] / 1e3, even[rows], hardware.name, *(ran if len(ran) == 1 else ()))
 
 
 def fullest_share(tokens: Any, experts: Any, topk: Any, parts: Any, exponent: Any) -> Any:
