@@ -50,7 +50,7 @@ def priced(folder, name, columns, factor=1.0):
 @pytest.mark.parametrize("exponent", [1.01, 1.2])
 @pytest.mark.parametrize(("experts", "topk"), [(8, 2), (128, 8), (256, 8)])
 def test_the_fullest_gpu_has_as_many_rows_as_drawn_shares_give_it(experts, topk, exponent):
-    """Shares of experts are drawn 300 times by a power law between 1 and 0.8 of the tokens, from its integral's inverse."""
+    """Shares of experts are drawn 300 times by a power law between 1 and 0.8 of the tokens."""
     draw, drawn, asked = np.random.default_rng(0), [], []
     for tokens in (64, 1024, 16384):
         for parts in (1, 2, 8, 64):
