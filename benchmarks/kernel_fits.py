@@ -129,6 +129,9 @@ class Free(NamedTuple):
 LAUNCH = Free(8e-6, 3e-7, 3e-4)
 SHARE = Free(0.8, 0.03, 0.9995)
 OVERLAP = Free(2.0, 1.0, 8.0)
+# Bytes/s that an SM of a Hopper draws at most for experts: the L2 cache gives all 132 some 5,120 a clock together, and
+# each read serves up to four SMs of a cluster. Beyond that a fit has tiles without operands to draw.
+DRAWN = 2.5e11
 FREE: dict[str, dict[str, Free]] = {
     "product": {
         "launch": Free(2.5e-6, 1e-7, 3e-4),
@@ -223,12 +226,19 @@ class Model(NamedTuple):
     form: str
     chosen: dict[str, Any]
     names: tuple[str, ...]
+    hopper: bool = False
+
+    def ends(self, name: str) -> Free:
+        """A number's start and ends on the GPUs that are fitted."""
+        free = FREE[self.form][name]
+        bounded = self.hopper and self.form == "experts" and name == "draw"
+        return free._replace(most=DRAWN) if bounded else free
 
     def made(self, free: Any) -> Any:
         """The form's numbers, of a vector of free ones: each by its logistic way between its ends, in logarithms."""
         values = {}
         for name, z in zip(self.names, free, strict=True):
-            low, high = (math.log(end) for end in FREE[self.form][name][1:])
+            low, high = (math.log(end) for end in self.ends(name)[1:])
             values[name] = math.exp(low + (high - low) / (1 + math.exp(-max(-40.0, min(40.0, z)))))
         missing = {name: 0.0 for name in FORMS[self.form]._fields if name not in values and name not in self.chosen}
         return FORMS[self.form](**missing | self.chosen | values)
@@ -237,7 +247,7 @@ class Model(NamedTuple):
         """The vector of free numbers at which a fit starts."""
 
         def z(name: str) -> float:
-            free = FREE[self.form][name]
+            free = self.ends(name)
             at = math.log(free.start / free.least) / math.log(free.most / free.least)
             return math.log(at / (1 - at))
 
@@ -357,7 +367,8 @@ def possible_rows(groups: list[Group]) -> list[Group]:
 def choose(form: str, variant: str, groups: list[Group]) -> tuple[Model, Any]:
     """The combination that fits best, and its free numbers on a few rows."""
     few = [thinned(group, FEW // math.ceil(len({group.gpu for group in groups}) / 2)) for group in groups]
-    models = list(models_of(form, variant, min(group.kernel for group in groups)))
+    hopper = all(load_hardware(group.gpu).architecture == "Hopper" for group in groups)
+    models = [each._replace(hopper=hopper) for each in models_of(form, variant, min(group.kernel for group in groups))]
     tried = [solve(model, few, steps=10) for model in models]
     best = min(range(len(models)), key=lambda each: tried[each][1])
     return models[best], tried[best][0]
