@@ -326,7 +326,7 @@ def _expert_product(
     """
     ways: list[Number] = []
     laid = rows + touched * (padded - 1) if padded else rows
-    for tile in ((padded, padded),) if padded else x.tiles:
+    for tile in ((int(padded), int(padded)),) if padded else x.tiles:
         if padded:
             high = ceil_div(laid, tile[0])
         elif even:
