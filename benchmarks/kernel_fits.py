@@ -53,7 +53,7 @@ PROJECTIONS = {  # inputs and outputs of Llama 3.1 8B's products
     "down_proj": (14336, 4096),
 }
 QUANTISED = ("fp8", "fp8-block128", "nvfp4")
-FEWEST = 30  # rows that a fit needs
+FEWEST = 25  # rows that a fit needs
 # ---------------------------------------------------------------------------------------------------------------- rows
 
 
@@ -129,6 +129,9 @@ class Free(NamedTuple):
 LAUNCH = Free(8e-6, 3e-7, 3e-4)
 SHARE = Free(0.8, 0.03, 0.9995)
 OVERLAP = Free(2.0, 1.0, 8.0)
+# Bytes/s that an SM of a Hopper draws at most for experts: the L2 cache gives all 132 some 5,120 a clock together, and
+# each read serves up to four SMs of a cluster. Beyond that a fit has tiles without operands to draw.
+DRAWN = 2.5e11
 FREE: dict[str, dict[str, Free]] = {
     "product": {
         "launch": Free(2.5e-6, 1e-7, 3e-4),
@@ -155,7 +158,6 @@ FREE: dict[str, dict[str, Free]] = {
         "scattered": Free(0.3, 1e-4, 30),
         "expert": Free(5e-9, 1e-11, 2e-6),
         "token": Free(5e-8, 1e-10, 1e-5),
-        "skew": Free(0.25, 1e-3, 1.2),
         "spread": Free(1.0, 0.05, 30),
         "passed": Free(0.3, 1e-3, 30),
         "padded": Free(4.0, 0.01, 128),
@@ -215,6 +217,7 @@ CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {  # numbers that are tried one
 
 # Where nobody tuned SGLang's and vLLM's Triton kernel for a GPU and a layer: their get_default_config, by tokens.
 UNTUNED = {"tiles": ((16, 32), (64, 64)), "by_tokens": 1.0}
+TRITON, MARLIN = ("triton", "fused_moe"), ("marlin",)  # parts of names of kernels; those of flashinfer are others
 
 
 class Model(NamedTuple):
@@ -223,12 +226,19 @@ class Model(NamedTuple):
     form: str
     chosen: dict[str, Any]
     names: tuple[str, ...]
+    hopper: bool = False
+
+    def ends(self, name: str) -> Free:
+        """A number's start and ends on the GPUs that are fitted."""
+        free = FREE[self.form][name]
+        bounded = self.hopper and self.form == "experts" and name == "draw"
+        return free._replace(most=DRAWN) if bounded else free
 
     def made(self, free: Any) -> Any:
         """The form's numbers, of a vector of free ones: each by its logistic way between its ends, in logarithms."""
         values = {}
         for name, z in zip(self.names, free, strict=True):
-            low, high = (math.log(end) for end in FREE[self.form][name][1:])
+            low, high = (math.log(end) for end in self.ends(name)[1:])
             values[name] = math.exp(low + (high - low) / (1 + math.exp(-max(-40.0, min(40.0, z)))))
         missing = {name: 0.0 for name in FORMS[self.form]._fields if name not in values and name not in self.chosen}
         return FORMS[self.form](**missing | self.chosen | values)
@@ -237,7 +247,7 @@ class Model(NamedTuple):
         """The vector of free numbers at which a fit starts."""
 
         def z(name: str) -> float:
-            free = FREE[self.form][name]
+            free = self.ends(name)
             at = math.log(free.start / free.least) / math.log(free.most / free.least)
             return math.log(at / (1 - at))
 
@@ -295,8 +305,8 @@ def seen_rows(group: Group) -> Any:
     return np.array([zlib.crc32(repr(tuple(map(float, line))).encode()) % 3 > 0 for line in lines])
 
 
-def models_of(form: str, variant: str) -> Iterator[Model]:
-    """A model for every combination of the numbers that are tried one after the other."""
+def models_of(form: str, variant: str, ran: str) -> Iterator[Model]:
+    """A model for every combination of the numbers that are tried one after the other. `ran`: the kernel's name."""
     fixed: dict[str, Any] = {}
     names = tuple(FREE[form])
     if form == "product" and variant.partition("/")[0] not in QUANTISED:
@@ -308,8 +318,11 @@ def models_of(form: str, variant: str) -> Iterator[Model]:
     tried = CHOICES[form]
     for values in itertools.product(*tried.values()):
         yield Model(form, fixed | dict(zip(tried, values, strict=True)), names)
-    if form == "experts":
+    triton = "flashinfer" not in ran and any(name in ran for name in TRITON)
+    if triton:
         yield Model(form, UNTUNED, names)
+    if triton or any(name in ran for name in MARLIN):
+        yield from (Model(form, {"tiles": tiles, "whole": 1.0}, names) for tiles in tried["tiles"])
 
 
 def plain(x: Any) -> dict[str, Any]:
@@ -354,7 +367,8 @@ def possible_rows(groups: list[Group]) -> list[Group]:
 def choose(form: str, variant: str, groups: list[Group]) -> tuple[Model, Any]:
     """The combination that fits best, and its free numbers on a few rows."""
     few = [thinned(group, FEW // math.ceil(len({group.gpu for group in groups}) / 2)) for group in groups]
-    models = list(models_of(form, variant))
+    hopper = all(load_hardware(group.gpu).architecture == "Hopper" for group in groups)
+    models = [each._replace(hopper=hopper) for each in models_of(form, variant, min(group.kernel for group in groups))]
     tried = [solve(model, few, steps=10) for model in models]
     best = min(range(len(models)), key=lambda each: tried[each][1])
     return models[best], tried[best][0]

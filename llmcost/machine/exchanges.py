@@ -57,7 +57,10 @@ def _way_seconds(way: Way, op: ExpertTraffic, links: Links, node: Kernel, fabric
             sending.append(sent / (link * share))
     if not sending:
         return 0
-    return (start if way.start is None else way.start) + largest(sending)
+    start = (start if way.start is None else way.start) + way.expert * op.experts
+    longest = largest(sending)
+    both = start + longest if way.ramp == 1 else (start**way.ramp + longest**way.ramp) ** (1 / way.ramp)
+    return both + way.token * op.rows
 
 
 def _sent(way: Way, op: ExpertTraffic) -> tuple[Number, Number]:

@@ -122,7 +122,6 @@ class Experts(NamedTuple):
     scattered: float  # times that the rows of all GPUs' experts are passed over
     expert: float  # seconds an expert of the whole layer: counting and sorting
     token: float  # seconds of an SM a token
-    skew: float  # the fullest of N GPUs gets N^skew times the mean, with power-law routing
     spread: float  # an expert that gets r rows in the mean gets none with (1 + r / spread)^-spread: small if uneven
     passed: float = 0.0  # times that outputs of rows for other GPUs' experts are written, as zeros
     padded: float = 0.0  # rows more, so written, of each of their experts that is touched
@@ -130,6 +129,7 @@ class Experts(NamedTuple):
     by_tokens: float = (
         0.0  # 1: the first size of tiles up to a token an expert of the GPU, the second beyond; 0: fastest
     )
+    whole: float = 0.0  # 1: a token that chose an expert of this GPU has all of its choices computed here; 0: its own
 
 
 class Prefill(NamedTuple):
@@ -241,20 +241,22 @@ def experts_seconds(
     *,
     parts: Number = 1,
     products: int = 3,
-    skew: float = 0,
+    fullest: Number = 0,
 ) -> Number:
     """Seconds of the experts of one layer on one GPU, from its sorted tokens to their weighted sum.
 
     `tokens` are those of all `parts` GPUs that the experts are spread over, `inter` is this GPU's share of the width,
-    `products` are 3 where a gate is among them, else 2. `skew`: 0 for routing that gives each expert as much, 1 for a
-    power law of 1.01, and 1.3 for one of 1.2; the time is that of the fullest GPU.
+    `products` are 3 where a gate is among them, else 2. `fullest`: how often the mean's rows the fullest GPU has, whose
+    time it is; 0 for routing that gives each expert as much.
     """
     own, choices = experts / parts, tokens * topk
-    even = not present(skew)
-    rows = choices / parts * parts ** (x.skew * skew)
+    even = not present(fullest)
+    rows = choices / parts * (1 if even else fullest)
     rows = maximum(rows, minimum(choices, 1 if even else maximum(1, x.fewest)))
     rows = minimum(rows, tokens * minimum(topk, own))
     touched = minimum(own, rows) if even else _touched(own, rows, x.spread)
+    if x.whole:
+        rows = topk * (minimum(tokens, rows) if even else tokens * (1 - (1 - rows / choices) ** topk))
     many = more_than(tokens, own)
     first = _expert_product(x, f, touched, rows, (products - 1) * inter, hidden, width, many=many, even=even)
     second = _expert_product(x, f, touched, rows, hidden, inter, width, many=many, even=even)
@@ -324,7 +326,7 @@ def _expert_product(
     """
     ways: list[Number] = []
     laid = rows + touched * (padded - 1) if padded else rows
-    for tile in x.tiles:
+    for tile in ((int(padded), int(padded)),) if padded else x.tiles:
         if padded:
             high = ceil_div(laid, tile[0])
         elif even:
@@ -496,7 +498,7 @@ FAMILY_FILES = {  # family of efficiency.py -> file of its GPUs' common numbers,
     **dict.fromkeys(("Ada", "Ada Lovelace GDDR"), "rtx-pro-6000"),
     "Ampere GDDR": "rtx-pro-6000",
 }
-_SHARES = ("compute", "memory", "quantise_memory", "link", "small", "outside", "by_tokens")
+_SHARES = ("compute", "memory", "quantise_memory", "link", "small", "outside", "by_tokens", "whole")
 _AMOUNT = number(0, 1e15)
 _TILES = {
     "type": "list",

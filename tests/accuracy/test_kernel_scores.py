@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from llmcost.accuracy.collector import gpu_of, read_groups, seconds_of, tables_of
+from llmcost.accuracy.collector import fullest_share, gpu_of, read_groups, seconds_of, tables_of
 from llmcost.machine.kernels import load_kernels
 
 GEMM = {"gemm_dtype": ["bfloat16"] * 4, "m": [1, 64, 4096, 64], "n": [4096] * 4, "k": [4096] * 4}
@@ -45,6 +45,24 @@ def priced(folder, name, columns, factor=1.0):
         fit = known.find(group.form, group.variant)
         found += list(seconds_of(group, fit.numbers) * 1e3 * factor)
     write(folder, name, columns | {"latency": found})
+
+
+@pytest.mark.parametrize("exponent", [1.01, 1.2])
+@pytest.mark.parametrize(("experts", "topk"), [(8, 2), (128, 8), (256, 8)])
+def test_the_fullest_gpu_has_as_many_rows_as_drawn_shares_give_it(experts, topk, exponent):
+    """Shares of experts are drawn 300 times by a power law between 1 and 0.8 of the tokens."""
+    draw, drawn, asked = np.random.default_rng(0), [], []
+    for tokens in (64, 1024, 16384):
+        for parts in (1, 2, 8, 64):
+            if experts % parts == 0:
+                end, rest = 0.8 * tokens, 1 - exponent
+                shares = (1 + (end**rest - 1) * draw.random((300, experts))) ** (1 / rest)
+                of_gpus = shares.reshape(300, parts, -1).sum(2) / shares.mean(1, keepdims=True)
+                drawn.append(of_gpus.max(1).mean() / (experts / parts))
+                asked.append(fullest_share(*map(np.float64, (tokens, experts, topk, parts, exponent))))
+    errors = np.abs(np.array(asked) / drawn - 1)
+    assert errors.mean() < 0.06
+    assert errors.max() < 0.2
 
 
 def test_a_table_is_off_by_what_it_was_made_off_by(tmp_path, ask):

@@ -25,7 +25,7 @@ PRODUCT = Product(
 )
 EXPERTS = Experts(
     launch=1e-5, compute=0.5, memory=0.8, overlap=1, draw=1e11, tile=0, tiles=((16, 100),), moved=1,
-    scattered=0, expert=0, token=0, skew=0.25, spread=1,
+    scattered=0, expert=0, token=0, spread=1,
 )  # fmt: skip
 DECODE = Decode(
     launch=5e-6, memory=0.8, overlap=1, start=1e-6, draw=1e10, key=0, head=1e-8, split=2e-6, heads=64, keys=64, parts=8
@@ -79,11 +79,22 @@ def test_experts_pad_their_tokens_to_tiles():
 
 
 def test_the_fullest_of_several_gpus_gets_more_than_the_mean():
-    def time(skew):
-        return kernels.experts_seconds(EXPERTS, F, 10**6, 64, 4, 1000, 100, BF16, parts=16, skew=skew)
+    def time(fullest):
+        return kernels.experts_seconds(EXPERTS, F, 10**6, 64, 4, 1000, 100, BF16, parts=16, fullest=fullest)
 
-    # 16^0.25 is 2, so twice the rows: what does not grow with them is small beside a million tokens.
-    assert time(1) / time(0) == pytest.approx(2, rel=0.01)
+    # Twice the rows: what does not grow with them is small beside a million tokens.
+    assert time(2) / time(0) == pytest.approx(2, rel=0.01)
+
+
+def test_where_whole_tokens_are_computed_a_gpu_has_all_choices_of_those_that_chose_an_expert_of_it():
+    def time(whole, parts):
+        there = EXPERTS._replace(whole=whole, launch=0)
+        return kernels.experts_seconds(there, F, 10**6, 64, 4, 1000, 100, BF16, parts=parts)
+
+    # Of 4 even choices 1 is on each of 4 GPUs: all tokens are there, with 4 rows each as on one GPU. On 16 a
+    # quarter is.
+    assert time(1, 4) == pytest.approx(time(0, 1), rel=0.01)
+    assert time(1, 16) == pytest.approx(time(0, 4), rel=0.01)
 
 
 def test_rows_of_other_gpus_experts_are_passed_over():
@@ -130,7 +141,7 @@ def test_uneven_routing_leaves_experts_untouched():
 def test_of_few_tokens_the_fullest_gpu_gets_what_it_gets_at_least():
     def time(tokens, fewest):
         few = EXPERTS._replace(fewest=fewest)
-        return kernels.experts_seconds(few, F, tokens, 64, 4, 1000, 100, BF16, parts=16, skew=1)
+        return kernels.experts_seconds(few, F, tokens, 64, 4, 1000, 100, BF16, parts=16, fullest=2)
 
     assert time(1, 4.0) == time(1, 40.0) > time(1, 1.0)  # of 4 choices no more than 4
     assert time(10_000, 40.0) == time(10_000, 1.0)
@@ -208,10 +219,10 @@ def test_more_sequences_or_keys_never_take_less(batch, keys, more, which):
 
 
 @settings(deadline=None, max_examples=200)
-@given(tokens=SIZE, more=st.integers(1, 500), skew=st.sampled_from([0, 1]))
-def test_more_tokens_never_take_experts_less(tokens, more, skew):
+@given(tokens=SIZE, more=st.integers(1, 500), fullest=st.sampled_from([0, 1]))
+def test_more_tokens_never_take_experts_less(tokens, more, fullest):
     def time(tokens):
-        return kernels.experts_seconds(EXPERTS, F, tokens, 64, 4, 1000, 100, BF16, skew=skew)
+        return kernels.experts_seconds(EXPERTS, F, tokens, 64, 4, 1000, 100, BF16, fullest=fullest)
 
     assert time(tokens + more) >= time(tokens) * (1 - 1e-12)
 
@@ -270,7 +281,7 @@ def test_no_shipped_attention_is_faster_than_its_gpu():
 def test_every_shipped_fit_states_its_rows_and_its_errors_on_unseen_ones():
     assert FILES
     for path, variant, fit in all_fits(*kernels.FORMS):
-        assert fit.rows >= 30, (path, variant)
+        assert fit.rows >= 25, (path, variant)
         assert 0 < fit.median < 1, (path, variant)
         assert fit.mean > 0, (path, variant)
 
