@@ -81,6 +81,7 @@ from llmcost.serving.turns import (
     behind_ready,
     half_a_step,
     ready_with,
+    Alone, spread_of, requests_a_slot,
     share_of_queue,
 )
 
@@ -416,9 +417,17 @@ class Mix(NamedTuple):
             most = running if has_room is None else minimum(running, has_room / computed)
             joining = Joining.of(w, running, most, self.steps)
             piece = computed * joining.of_a_step()
+        elif loop:
+            most = running if has_room is None else minimum(running, has_room / computed)
+            most = maximum(most, prompt_tokens / computed)
+            many = begins.seconds(most, "full of prompts")
+            if many is None:
+                return None
+            windows = [maximum(1, spread_of(w) * steps_of_decode(w, self.guess) * k**0.5) * alone for k in range(1, 10)]
+            ahead = Alone(maximum(0, running - 1), most, 1 / requests_a_slot(w), windows, alone, server.request_seconds(), many / most)
+            piece = computed * ahead.of_a_step()
         else:
-            ready = ready_with(w, running, steps_of_decode(w, self.guess), alone) if loop else 0
-            piece = computed * (1 + ready / begins.passes)
+            piece = computed
             piece = piece if has_room is None else minimum(piece, has_room)
         piece = maximum(prompt_tokens, piece)
         piece = named("piece", piece if mixed or w.chunk is None else minimum(piece, w.chunk))
@@ -442,7 +451,8 @@ class Mix(NamedTuple):
             if present(server.request_seconds()):  # else the next step begins where the last request has ended
                 turn = turn + minimum(1, joining.others) * half_a_step(busy, longer, shorter, step)
         elif loop:
-            turn = behind_ready(running, step, ready, piece / computed, own)
+            turn = ahead.queue_seconds(own)
+            prefill = maximum(1, computed/piece) * begins.seconds(maximum(piece/computed, ahead.of_mine()), "mine")
         else:
             turn = self.turn(running, step, busy * longer / step, computed / piece * longer)
         return step, named("prompt_steps_seconds", prefill, of), named("turn", turn, of)

@@ -17,6 +17,7 @@ from llmcost.ground.algebra import Number, maximum, minimum, sum_of
 from llmcost.ground.constants import Constant
 from llmcost.serving.options import Workload
 
+BRIDGE = (2 * 3.141592653589793) ** 0.5 / 4
 SATURATED = 1e-9  # least denominator: where requests arrive faster than any number is answered
 REQUESTS_A_SLOT = Constant(
     10, "InferenceMAX's benchmarks ask for ten times as many requests as are in flight (--num-prompts)", "requests"
@@ -109,6 +110,60 @@ def half_a_step(busy: Number, longer: Number, shorter: Number, mean: Number) -> 
     `busy`: the share of steps that are `longer`.
     """
     return (busy * longer * longer + (1 - busy) * shorter * shorter) / mean / 2
+
+
+class Alone(NamedTuple):
+    """Prompts of a loop that run while decode waits; `others` are in flight, up to `most` prompts run in a step.
+
+    `first`: the share of requests that come all at once. `windows`: seconds of decode within which those that began
+    together end, of each later round of the loop; `step`: of one step of it. `host`: before a request can start.
+    `each`: of a prompt among others.
+    """
+
+    others: Number
+    most: Number
+    first: Number
+    windows: list[Number]
+    step: Number
+    host: Number
+    each: Number
+
+    def mean(self, first: Number, later: list[Number]) -> Number:
+        """The mean over rounds of what the first has, and each later one."""
+        return self.first * first + (1 - self.first) * sum_of(later) / len(later)
+
+    def before(self, window: Number) -> Number:
+        """Prompts that are ready before the mean one and have not run."""
+        together = self.others * minimum(1, self.step / window)
+        busy = self.others * self.each / window
+        behind = self.others * minimum(1, maximum(self.host, self.step) / (window * (1 + busy * maximum(0, 1 - busy))))
+        longer = maximum(0, 1 - 1 / maximum(SATURATED, busy))
+        by_chance = minimum(minimum(behind / 2, BRIDGE * behind**0.5), minimum(1, busy) / (2 * maximum(SATURATED, 1 - busy)))
+        return maximum(together / 2, minimum(behind / 2, behind / 2 * longer + by_chance))
+
+    def together(self) -> tuple[Number, list[Number]]:
+        """Prompts in a step with the mean one, in the first round and in each later one."""
+        later = []
+        for window in self.windows:
+            ending = self.others * minimum(1, self.step / window)
+            later.append(minimum(self.most, 1 + maximum(ending, self.before(window))))
+        return minimum(self.most, 1 + self.others), later
+
+    def of_a_step(self) -> Number:
+        first, later = self.together()
+        return 1 / self.mean(1 / first, [1 / each for each in later])
+
+    def of_mine(self) -> Number:
+        return self.mean(*self.together())
+
+    def queue_seconds(self, own: Number) -> Number:
+        _, together = self.together()
+        later = []
+        for window, mine in zip(self.windows, together, strict=True):
+            busy = minimum(1, self.others * self.each / window)
+            left = (minimum(1, self.others) - minimum(1, self.others)*minimum(1, self.step / window)) * (1 - busy) * self.step / 2
+            later.append(maximum(0, 2 * self.before(window) + 1 - mine) / 2 * self.each + left)
+        return self.mean(maximum(0, self.others + 1 - self.most) / 2 * self.each, later)
 
 
 def ready_with(w: Workload, running: Number, of_decode: Number, step: Number) -> Number:
