@@ -22,7 +22,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import pi
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, ceil_div, divide, is_one, least, maximum, minimum, name_of_least, named
@@ -46,12 +45,9 @@ from llmcost.serving.batching import (
 from llmcost.serving.options import OF_POOLS, Options, Workload
 from llmcost.serving.results import Memory, Pool, Pools, Serving, ServingRates, ServingTimes
 from llmcost.serving.speculation import Speculation
-from llmcost.serving.turns import REQUESTS_A_SLOT, SATURATED, spread_of
+from llmcost.serving.turns import BRIDGE, REQUESTS_A_SLOT, SATURATED, spread_of
 
 ROUNDS = 10  # in which a loop's requests settle on their places
-BRIDGE = (
-    2 * pi
-) ** 0.5 / 4  # a Brownian bridge's mean height over its lowest point: of N random arrivals, a queue / √N
 
 
 class OfPool(NamedTuple):

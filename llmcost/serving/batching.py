@@ -76,12 +76,10 @@ from llmcost.serving.results import Memory, Serving, ServingRates, ServingTimes
 from llmcost.serving.speculation import Speculation
 from llmcost.serving.turns import (
     SATURATED,
+    Alone,
     Joining,
     behind_at_random,
-    behind_ready,
     half_a_step,
-    ready_with,
-    Alone, spread_of, requests_a_slot,
     share_of_queue,
 )
 
@@ -412,23 +410,22 @@ class Mix(NamedTuple):
         computed = w.prompt - tokens.cached
         prompt_tokens = tokens.begin * (computed + self.lost.again if present(self.lost.again) else computed)
         has_room = None if w.chunk is None else w.chunk - (tokens.new * tokens.decoding if mixed else 0)
-        joining, ready = None, 0
+        most = running if has_room is None else minimum(running, has_room / computed)
+        joining, ahead = None, None
+        piece = computed
         if loop and mixed:
-            most = running if has_room is None else minimum(running, has_room / computed)
             joining = Joining.of(w, running, most, self.steps)
-            piece = computed * joining.of_a_step()
+            piece = computed * joining.together().of_a_step()
         elif loop:
-            most = running if has_room is None else minimum(running, has_room / computed)
             most = maximum(most, prompt_tokens / computed)
-            many = begins.seconds(most, "full of prompts")
-            if many is None:
+            all_ready = begins.seconds(most, "full of prompts")
+            if all_ready is None:
                 return None
-            windows = [maximum(1, spread_of(w) * steps_of_decode(w, self.guess) * k**0.5) * alone for k in range(1, 10)]
-            ahead = Alone(maximum(0, running - 1), most, 1 / requests_a_slot(w), windows, alone, server.request_seconds(), many / most)
-            piece = computed * ahead.of_a_step()
-        else:
-            piece = computed
-            piece = piece if has_room is None else minimum(piece, has_room)
+            ahead = Alone.of(w, running, steps_of_decode(w, self.guess), alone, server.request_seconds())
+            ahead = ahead._replace(most=most, each=all_ready / most)
+            piece = computed * ahead.together().of_a_step()
+        elif has_room is not None:
+            piece = minimum(piece, has_room)
         piece = maximum(prompt_tokens, piece)
         piece = named("piece", piece if mixed or w.chunk is None else minimum(piece, w.chunk))
         own = begins.seconds(piece / computed, "with prompts")
@@ -445,14 +442,15 @@ class Mix(NamedTuple):
         if joining is not None:
             full = maximum(piece, computed * joining.most)
             of_full = named("step_full_of_prompts", begins.seconds(full / computed, "full of prompts"), of)
-            beyond = minimum(1, maximum(0, computed * joining.of_mine() - piece) / maximum(1, full - piece))
+            beyond = minimum(1, maximum(0, computed * joining.together().mean() - piece) / maximum(1, full - piece))
             prefill = maximum(1, computed / full) * (own + beyond * (of_full - own))
             turn = joining.queue_seconds(server.request_seconds(), shorter, of_full * computed / full)
             if present(server.request_seconds()):  # else the next step begins where the last request has ended
                 turn = turn + minimum(1, joining.others) * half_a_step(busy, longer, shorter, step)
-        elif loop:
-            turn = ahead.queue_seconds(own)
-            prefill = maximum(1, computed/piece) * begins.seconds(maximum(piece/computed, ahead.of_mine()), "mine")
+        elif ahead is not None:
+            mine = maximum(piece / computed, ahead.together().mean())
+            prefill = maximum(1, computed / piece) * begins.seconds(mine, "with one's own prompt")
+            turn = ahead.queue_seconds()
         else:
             turn = self.turn(running, step, busy * longer / step, computed / piece * longer)
         return step, named("prompt_steps_seconds", prefill, of), named("turn", turn, of)
