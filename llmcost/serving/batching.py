@@ -131,11 +131,13 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> 
     full = request_bytes(server, w.prompt + w.output, w.prompt, guess)
     lost = preempted(w, bounds, of_mean_length, full)
     mix = Mix(server, w, steps, guess, lost)
+    answered = None
     running = most if is_one(lost.run) else named("running_beside_preempted", most * lost.run)
     if w.rate is not None and most is not None:
         arriving = mix.arriving(most)
         running = None if arriving is None else minimum(arriving, most)
         bounds |= {} if arriving is None else {"rate": arriving}
+        answered = mix.answered(most)
     return Serving(
         running=None if running is None else mix.of_all_ranks(running),
         max_concurrency=None if have_room is None else have_room * w.dp,
@@ -143,6 +145,7 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> 
         limited_by=name_of_least(bounds) if bounds else None,
         limit=mix.limit(least(at_once) if at_once else 1),
         expected=mix.expected(running, most),
+        load_share=None if answered is None else w.rate / answered,
     )
 
 
@@ -476,6 +479,11 @@ class Mix(NamedTuple):
             return None if pace is None else self.steps * pace.step
 
         return in_system(divide(self.w.rate, self.w.dp), seconds, most)
+
+    def answered(self, most: Number) -> Number:
+        """Requests a second that are answered where `most` run; None where a figure of the chip is not known."""
+        pace = self.pace(most)
+        return None if pace is None else self.of_all_ranks(most) / (self.steps * pace.step)
 
     def beside(self, running: Number, most: Number) -> Number:
         """Itself and what a request that comes at a random time finds, the mean number that run; `most` have room."""

@@ -269,12 +269,24 @@ class Pools(NamedTuple):
     sent_seconds: Number
 
 
+class Simulated(NamedTuple):
+    """Why the formula of a mix is not enough, and the run of so many requests that `expected` is of in its place.
+
+    `requests`, `ttft_p50_seconds`: None where there is no such run, as it would take too long.
+    """
+
+    because: str
+    requests: int | None
+    ttft_p50_seconds: float | None
+
+
 class Serving(NamedTuple):
     """A mix of requests under continuous batching.
 
     `running`: how many run at a time on all GPUs. `max_concurrency`: how many have room for their caches, each half
     answered. `kv_cache_bytes`: of those that run on the fullest GPU. `pools`: None where prompts run beside decode;
-    where they do not, `running` and what follows it are of the GPUs that decode.
+    where they do not, `running` and what follows it are of the GPUs that decode. `load_share`: requests that arrive at
+    a rate, over those that are answered at most. `simulated`: None where `expected` is the formula's, and holds.
     """
 
     running: Number
@@ -284,6 +296,8 @@ class Serving(NamedTuple):
     limit: ServingRates
     expected: ServingTimes
     pools: Pools | None = None
+    load_share: Number = None
+    simulated: Simulated | None = None
 
 
 class TrainingRate(NamedTuple):
