@@ -104,10 +104,10 @@ def serving_table(w: Workload, s: Serving, accuracy: Accuracy) -> Table:
     ]
     columns = ("", "limit", "expected", OFF)
     table = [_filled(row, len(columns)) for row in rows]
-    return Table(title, columns, "lrrr", table, _simulated(s))
+    return Table(title, columns, "lrrr", table, _simulated(w, s))
 
 
-def _simulated(s: Serving) -> tuple[str, ...]:
+def _simulated(w: Workload, s: Serving) -> tuple[str, ...]:
     """Of which run expected times are, where the formula does not hold, or that they are the formula's all the same."""
     if s.simulated is None:
         return ()
@@ -115,12 +115,17 @@ def _simulated(s: Serving) -> tuple[str, ...]:
         SATURATION: f"{s.load_share or 0:.0%} of what is answered at most arrives",
         ENDS: "much of such a run is its beginning and its end",
         MEMORY: "not all in flight have room for their whole length",
-        PROMPTS: f"the GPUs for prompts are busy {0 if s.pools is None else s.pools.prefill.busy_share:.0%} of the time",
+        PROMPTS: "prompts take much of the time",
     }[s.simulated.because]
     if s.simulated.requests is None:
         return (f"Expected by a formula that is rough here ({why}): llmcost simulate runs every request.",)
-    run = f"Expected: {s.simulated.requests:,} requests simulated, as a formula is rough here ({why})."
-    return (run, f"Half of them have their first token within {timed(s.simulated.ttft_p50_seconds)}.")
+    asked = [f"--{name} {getattr(s.simulated, name)}" for name in ("prompt", "output") if w.range_ratio is None]
+    more = f"--range-ratio {s.simulated.range_ratio:g} --requests {s.simulated.requests}"
+    return (
+        f"Expected: {s.simulated.requests:,} requests simulated, as a formula is rough here ({why}).",
+        f"Half of them have their first token within {timed(s.simulated.ttft_p50_seconds)}.",
+        f"Other percentiles: llmcost simulate {' '.join(asked)} {more}",
+    )
 
 
 def _of_pools(s: Serving) -> list[tuple[str, ...]]:

@@ -272,12 +272,16 @@ class Pools(NamedTuple):
 class Simulated(NamedTuple):
     """Why the formula of a mix is not enough, and the run of so many requests that `expected` is of in its place.
 
-    `requests`, `ttft_p50_seconds`: None where there is no such run, as it would take too long.
+    `prompt`, `output`: tokens of the longest requests, of which others have `range_ratio` at least. `ttft_p50_seconds`:
+    the median. None where there is no such run, as it would take too long.
     """
 
     because: str
-    requests: int | None
-    ttft_p50_seconds: float | None
+    requests: int | None = None
+    prompt: int | None = None
+    output: int | None = None
+    range_ratio: float | None = None
+    ttft_p50_seconds: float | None = None
 
 
 class Serving(NamedTuple):

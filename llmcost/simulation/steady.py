@@ -1,22 +1,26 @@
 """The estimate of a mix of requests, simulated where the formula of its steady state is known not to hold.
 
 Beside the simulator, the formula's times are within a tenth where less arrives than `BUSY` of what is answered at most,
-where few of a benchmark's requests run at a time, and where all that are in flight have room (tests/simulation/
-test_steady.py). Elsewhere a run of the simulator takes its place: as many requests as `llmcost simulate` takes with the
-same options, drawn alike. Where that would take longer than a second or so, the formula's answer stays, and says why.
+where few of a benchmark's requests run at a time, where all that are in flight have room, and where prompts take the
+smaller part of the time (tests/simulation/test_steady.py). Elsewhere a run of the simulator takes its place, that of
+`llmcost simulate` with the same options. Where nothing tells how lengths differ, they do as the formula has it. Where
+the run would take longer than a second or so, the formula's answer stays, and says why.
 """
 
 from __future__ import annotations
 
+from llmcost.ground.algebra import Number
 from llmcost.model.spec import ModelSpec
-from llmcost.serving.estimate import estimate
+from llmcost.serving.batching import cached_tokens
+from llmcost.serving.estimate import estimate, lengths
 from llmcost.serving.options import Options, Workload
 from llmcost.serving.results import Estimate, Serving, Simulated
+from llmcost.serving.turns import SPREAD
 from llmcost.simulation.traffic import requests_of
 from llmcost.specs.hardware import HardwareSpec
 
 BUSY = 0.7  # share of the load that is answered at most, from which on queues depend on how requests happen to come
-BUSY_PROMPTS = 0.6  # likewise of GPUs that run prompts alone, in a closed loop
+BUSY_PROMPTS, BUSY_POOL = 0.3, 0.6  # share of the time that prompts take, beside decode and apart: as much as that
 FEW = 0.1  # share of a run's requests that run at a time, from which on most of it is its beginning and its end
 MOST_REQUESTS, MOST_STEPS = 5_000, 25_000  # of a run: the steps take 20 to 40 microseconds each
 SATURATION, ENDS, MEMORY, PROMPTS = "saturation", "beginning and end", "memory", "prompts"  # why the formula fails
@@ -30,25 +34,34 @@ def steady(model: ModelSpec, hardware: HardwareSpec | None, options: Options) ->
     found = estimate(model, hardware, options)
     if hardware is None or found.serving is None or found.serving.expected.ttft_seconds is None:
         return found
-    because = beyond(found.workload, found.serving)
+    because = beyond(found, found.workload, found.serving)
     if because is None or not found.memory.fits:
         return found
     requests = requests_of(options)
     if not _short(found.workload, found.serving, requests):
-        return found._replace(serving=found.serving._replace(simulated=Simulated(because, None, None)))
+        return found._replace(serving=found.serving._replace(simulated=Simulated(because)))
     return found._replace(serving=_simulated(model, hardware, options, found.serving, because))
 
 
-def beyond(w: Workload, s: Serving) -> str | None:
-    """Why the formula is not enough for a mix of requests; None where it is."""
+def beyond(e: Estimate, w: Workload, s: Serving) -> str | None:
+    """Why the formula is not enough for a mix of requests, `s` of an estimate with workload `w`; None where it is."""
+    whole = 1 if w.reserve_output else (w.prompt + w.output) / (w.prompt + w.output / 2)
     if w.rate is not None:
         if s.load_share is not None and s.load_share >= BUSY:
             return SATURATION
-        return ENDS if s.running >= FEW * requests_of(w) else None
-    if s.pools is not None and s.pools.prefill.busy_share >= BUSY_PROMPTS:
-        return PROMPTS
-    whole = 1 if w.reserve_output else (w.prompt + w.output) / (w.prompt + w.output / 2)
-    return MEMORY if s.max_concurrency is not None and w.concurrency * whole > s.max_concurrency else None
+        if s.running >= FEW * requests_of(w):
+            return ENDS
+    elif s.max_concurrency is not None and w.concurrency * whole > s.max_concurrency:
+        return MEMORY
+    return PROMPTS if prompts_share(e, w, s) >= (BUSY_PROMPTS if s.pools is None else BUSY_POOL) else None
+
+
+def prompts_share(e: Estimate, w: Workload, s: Serving) -> Number:
+    """The share of the time that prompts take of a rank, one by one, or of the GPUs that run nothing else."""
+    if s.pools is not None:
+        return s.pools.prefill.busy_share
+    computed = (w.prompt - cached_tokens(w)) * (1 if w.range_ratio is None else (1 + w.range_ratio) / 2)
+    return s.expected.requests_per_s / w.dp * computed / e.prefill.expected.tokens_per_s
 
 
 def _short(w: Workload, s: Serving, requests: int) -> bool:
@@ -57,14 +70,13 @@ def _short(w: Workload, s: Serving, requests: int) -> bool:
     return requests <= MOST_REQUESTS and requests * w.output * ranks / s.running <= MOST_STEPS
 
 
-def _simulated(
-    model: ModelSpec, hardware: HardwareSpec, options: Options, formula: Serving, because: str
-) -> Serving:
+def _simulated(model: ModelSpec, hardware: HardwareSpec, options: Options, formula: Serving, because: str) -> Serving:
     """The mix with the means of a run in place of the formula's."""
     from llmcost.simulation.options import SimulationOptions  # of the few that are simulated alone
     from llmcost.simulation.run import Run
 
-    run = Run(model, hardware, one_way(options), SimulationOptions())
+    asked = as_run(model, options)
+    run = Run(model, hardware, asked, SimulationOptions())
     for _ in run.served():
         pass
     times = run.times
@@ -78,12 +90,22 @@ def _simulated(
         tpot_seconds=times.spread("tpot").mean or 0.0,
         latency_seconds=times.spread("latency").mean,
     )
-    return formula._replace(expected=expected, simulated=Simulated(because, times.requests, ttft.p50))
+    drawn = (asked.prompt, asked.output, asked.range_ratio)
+    return formula._replace(expected=expected, simulated=Simulated(because, times.requests, *drawn, ttft.p50))
 
 
-def one_way(options: Options) -> Options:
-    """The options of a run, to which requests come in one way: at a rate, `concurrency` bounds those of each rank."""
-    if options.rate is None or options.concurrency is None:
+def as_run(model: ModelSpec, options: Options) -> Options:
+    """The options of a run, to which requests come in one way: at a rate, `concurrency` bounds those of each rank.
+
+    Lengths that nothing tells differ by SPREAD, with those of the options as their means, where the model takes them.
+    """
+    if options.rate is not None and options.concurrency is not None:
+        most = max(1, options.concurrency // (options.dp or 1))
+        options = options._replace(concurrency=None, max_num_seqs=min(most, options.max_num_seqs or most))
+    options = options._replace(prompt=lengths(model, options)[1], context=None)
+    if options.range_ratio is not None:
         return options
-    most = max(1, options.concurrency // (options.dp or 1))
-    return options._replace(concurrency=None, max_num_seqs=min(most, options.max_num_seqs or most))
+    longest = [round(length / (1 - SPREAD.value / 2)) for length in (options.prompt, options.output)]
+    if model.encoder is not None or sum(longest) > model.max_position_embeddings:
+        return options._replace(range_ratio=1.0)
+    return options._replace(prompt=longest[0], output=longest[1], range_ratio=1 - SPREAD.value)

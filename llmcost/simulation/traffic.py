@@ -67,7 +67,7 @@ class Lengths(NamedTuple):
 
 def requests_of(options: Options) -> int:
     """Requests of a run in all, which come at a rate or in a closed loop."""
-    return options.requests or (USUAL_REQUESTS if options.rate is not None else TIMES_CONCURRENCY * options.concurrency)  # type: ignore[no-any-return]
+    return options.requests or (USUAL_REQUESTS if options.rate is not None else TIMES_CONCURRENCY * options.concurrency)
 
 
 def at_a_rate(rate: float, burstiness: float, lengths: Lengths, requests: int, seed: int) -> Iterator[Request]:

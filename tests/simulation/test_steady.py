@@ -7,7 +7,7 @@ from llmcost.search.compare import compare
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
 from llmcost.simulation.run import simulate
-from llmcost.simulation.steady import MEMORY, PROMPTS, SATURATION, one_way, steady
+from llmcost.simulation.steady import MEMORY, PROMPTS, SATURATION, as_run, steady
 from llmcost.specs.catalog import load_hardware, load_model
 
 LLAMA, H100, SMALL = load_model("llama3.1-8b"), load_hardware("h100"), load_hardware("rtx4090")
@@ -25,18 +25,17 @@ def asked(engine, prompt, output, **more):
     [
         asked("vllm", 1024, 256, concurrency=16),
         asked("vllm", 128, 512, concurrency=64),
-        asked("vllm", 4096, 128, concurrency=8),
+        asked("vllm", 4096, 512, concurrency=8),
         asked("trtllm", 1024, 256, concurrency=32),
         asked("trtllm", 4096, 512, concurrency=8),
         asked("sglang", 8192, 512, concurrency=4),
         asked("sglang", 1024, 512, concurrency=16),
         asked("sglang", 128, 512, concurrency=64),
         asked("sglang", 1024, 512, concurrency=64),
-        asked("sglang", 1024, 128, concurrency=64),
-        asked("vllm", 1024, 256, rate=6.0, requests=400),
-        asked("vllm", 8192, 256, rate=1.5, requests=200),
-        asked("trtllm", 1024, 256, rate=8.0, requests=400),
-        asked("sglang", 1024, 256, rate=6.0, requests=400),
+        asked("vllm", 1024, 128, rate=8.0, requests=300),
+        asked("vllm", 4096, 256, rate=2.0, requests=100),
+        asked("trtllm", 1024, 128, rate=8.0, requests=300),
+        asked("sglang", 1024, 128, rate=8.0, requests=300),
         asked("vllm", 1024, 256, concurrency=32, **APART),
         asked("sglang", 2048, 16, rate=6.0, **APART),
     ],
@@ -55,14 +54,17 @@ def test_the_formula_is_within_a_tenth_of_the_simulator(options):
     [
         (H100, asked("vllm", 1024, 256, rate=20.0, requests=300), SATURATION),
         (H100, asked("sglang", 1024, 256, rate=40.0, requests=300), SATURATION),  # more than is ever answered
-        (H100, asked("vllm", 2048, 32, rate=22.0, **APART), SATURATION),
+        (H100, asked("vllm", 2048, 16, rate=22.0, **APART), SATURATION),
+        (H100, asked("vllm", 8192, 128, rate=2.0, requests=100), PROMPTS),
         (SMALL, asked("vllm", 1024, 256, concurrency=40, requests=120), MEMORY),
         (H100, asked("vllm", 2048, 128, concurrency=32, **APART), PROMPTS),
+        (H100, asked("sglang", 1024, 128, concurrency=32), PROMPTS),
     ],
 )
 def test_where_the_formula_is_rough_the_simulator_answers(chip, options, because):
     found, seen = steady(LLAMA, chip, options).serving, simulate(LLAMA, chip, options)
-    assert found.simulated == (because, seen.requests, seen.ttft_seconds.p50)
+    lengths = (options.prompt, options.output, DRAWN)
+    assert found.simulated == (because, seen.requests, *lengths, seen.ttft_seconds.p50)
     for name in FIGURES:
         assert getattr(found.expected, name) == getattr(seen, name).mean, name
     assert found.expected.output_tokens_per_s == seen.output_tokens_per_s
@@ -80,15 +82,25 @@ def test_the_load_share_is_what_arrives_over_what_is_answered_at_most():
 def test_a_run_that_would_take_long_is_not_made_and_the_answer_says_so():
     options = asked("vllm", 1024, 256, concurrency=2000)
     found = steady(LLAMA, H100, options).serving
-    assert found.simulated == (MEMORY, None, None)
+    assert found.simulated == (MEMORY, *[None] * 5)
     assert found.expected == estimate(LLAMA, H100, options).serving.expected
 
 
 def test_a_rate_with_a_bound_on_those_that_run_is_simulated_with_it():
-    options = asked("vllm", 1024, 256, rate=20.0, requests=200, concurrency=8, dp=2)
-    assert one_way(options) == options._replace(concurrency=None, max_num_seqs=4)
-    found, seen = steady(LLAMA, H100, options).serving, simulate(LLAMA, H100, one_way(options))
+    options = asked("vllm", 1024, 256, rate=20.0, requests=100, concurrency=8, dp=2)
+    run = as_run(LLAMA, options)
+    assert run == options._replace(concurrency=None, max_num_seqs=4)
+    found, seen = steady(LLAMA, H100, options).serving, simulate(LLAMA, H100, run)
     assert found.expected.ttft_seconds == seen.ttft_seconds.mean
+
+
+def test_lengths_that_nothing_tells_differ_by_half_about_their_means_where_the_model_takes_them():
+    """From half of the largest to all of it: the mean is three quarters of it."""
+    means = Options(prompt=1200, context=1500, output=300, concurrency=4)
+    run = as_run(LLAMA, means)
+    assert (run.prompt, run.output, run.range_ratio, run.context) == (1600, 400, 0.5, None)
+    long = as_run(LLAMA, means._replace(prompt=120_000, context=None))
+    assert (long.prompt, long.output, long.range_ratio) == (120_000, 300, 1)
 
 
 def test_python_and_compare_give_the_same_answer_and_the_page_says_what_it_rests_on(cli):
