@@ -17,6 +17,7 @@ from llmcost.serving.options import Options, Workload
 from llmcost.serving.results import Estimate, Serving, Simulated
 from llmcost.serving.turns import SPREAD
 from llmcost.simulation.traffic import requests_of
+from llmcost.specs.catalog import load_engine
 from llmcost.specs.hardware import HardwareSpec
 
 BUSY = 0.7  # share of the load that is answered at most, from which on queues depend on how requests happen to come
@@ -34,11 +35,12 @@ def steady(model: ModelSpec, hardware: HardwareSpec | None, options: Options) ->
     found = estimate(model, hardware, options)
     if hardware is None or found.serving is None or found.serving.expected.ttft_seconds is None:
         return found
-    because = beyond(found, found.workload, found.serving)
-    if because is None or not found.memory.fits:
+    w, because = found.workload, beyond(found, found.workload, found.serving)
+    own_runs = w.engine is not None and load_engine(w.engine).nearby  # which the formula follows, and a run does not
+    if because is None or own_runs or not found.memory.fits:
         return found
     requests = requests_of(options)
-    if not _short(found.workload, found.serving, requests):
+    if not _short(w, found.serving, requests):
         return found._replace(serving=found.serving._replace(simulated=Simulated(because)))
     return found._replace(serving=_simulated(model, hardware, options, found.serving, because))
 
