@@ -418,6 +418,10 @@ class Mix(NamedTuple):
         piece = computed
         if loop and mixed:
             joining = Joining.of(w, running, most, self.steps)
+            all_ready = begins.seconds(most, "full of prompts")
+            if all_ready is None:
+                return None
+            joining = joining._replace(step=alone, host=server.request_seconds(), each=maximum(0, all_ready - alone) / most)
             piece = computed * joining.together().of_a_step()
         elif loop:
             most = maximum(most, prompt_tokens / computed)

@@ -58,6 +58,11 @@ def behind_at_random(others: Number, busy: Number, each: Number) -> Number:
     return minimum(others / 2, busy / (2 * maximum(SATURATED, 1 - busy))) * each
 
 
+def by_chance_before(there: Number, busy: Number) -> Number:
+    """Prompts that stand before the mean one by chance, where so many come that keep a server `busy`."""
+    return minimum(BRIDGE * there**0.5, minimum(1, busy) / (2 * maximum(SATURATED, 1 - busy)))
+
+
 class Rounds(NamedTuple):
     """What each round of a loop has: the first one, and each later one. `share`: of requests, that the first has."""
 
@@ -90,6 +95,9 @@ class Joining(NamedTuple):
     most: Number
     first: Number
     windows: list[Number]
+    step: Number = 1
+    host: Number = 0
+    each: Number = 0
 
     @classmethod
     def of(cls, w: Workload, running: Number, most: Number, steps: Number) -> Joining:
@@ -99,7 +107,13 @@ class Joining(NamedTuple):
 
     def together(self) -> Rounds:
         """Prompts in a step with the mean one."""
-        later = [minimum(self.most, 1 + self.others / maximum(1, window)) for window in self.windows]
+        later = []
+        for window in self.windows:
+            seconds = window * self.step
+            busy = self.others * self.each / seconds
+            there = self.others * minimum(1, self.host / seconds)
+            by_chance = minimum(there / 2, by_chance_before(there, busy))
+            later.append(minimum(self.most, 1 + maximum(self.others / maximum(1, window), by_chance)))
         return Rounds(self.first, minimum(self.most, 1 + self.others), later)
 
     def queue_seconds(self, host: Number, step: Number, each: Number) -> Number:
@@ -176,6 +190,6 @@ class Alone(NamedTuple):
         busy = self._busy(window)
         stretched = window * (1 + busy * maximum(0, 1 - busy))
         there = self.others * minimum(1, maximum(self.host, self.step) / stretched)
-        by_chance = minimum(BRIDGE * there**0.5, minimum(1, busy) / (2 * maximum(SATURATED, 1 - busy)))
+        by_chance = by_chance_before(there, busy)
         faster = there / 2 * maximum(0, 1 - 1 / maximum(SATURATED, busy))
         return maximum(self._of_a_step(window) / 2, minimum(there / 2, faster + by_chance))
