@@ -416,21 +416,19 @@ class Mix(NamedTuple):
         most = running if has_room is None else minimum(running, has_room / computed)
         joining, ahead = None, None
         piece = computed
-        if loop and mixed:
-            joining = Joining.of(w, running, most, self.steps)
-            all_ready = begins.seconds(most, "full of prompts")
+        if loop:
+            most = maximum(most, prompt_tokens / computed) if not mixed else most
+            all_ready, host = begins.seconds(most, "full of prompts"), server.request_seconds()
             if all_ready is None:
                 return None
-            joining = joining._replace(step=alone, host=server.request_seconds(), each=maximum(0, all_ready - alone) / most)
-            piece = computed * joining.together().of_a_step()
-        elif loop:
-            most = maximum(most, prompt_tokens / computed)
-            all_ready = begins.seconds(most, "full of prompts")
-            if all_ready is None:
-                return None
-            ahead = Alone.of(w, running, steps_of_decode(w, self.guess), alone, server.request_seconds())
-            ahead = ahead._replace(most=most, each=all_ready / most)
-            piece = computed * ahead.together().of_a_step()
+            if mixed:
+                joining = Joining.of(w, running, most, self.steps)
+                joining = joining._replace(step=alone, host=host, each=maximum(0, all_ready - alone) / most)
+                piece = computed * joining.together().of_a_step()
+            else:
+                ahead = Alone.of(w, running, steps_of_decode(w, self.guess), alone, host)
+                ahead = ahead._replace(most=most, each=all_ready / most)
+                piece = computed * ahead.together().of_a_step()
         elif has_room is not None:
             piece = minimum(piece, has_room)
         piece = maximum(prompt_tokens, piece)

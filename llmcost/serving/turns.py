@@ -26,9 +26,9 @@ REQUESTS_A_SLOT = Constant(
     10, "InferenceMAX's benchmarks ask for ten times as many requests as are in flight (--num-prompts)", "requests"
 )
 SPREAD = Constant(
-    0.5,
-    "of a length, where nothing tells it: of 0.2 (benchmarks draw from 80 to 100 %), 0.5 and 1, on 499 runs of three "
-    "engines that do not tell it (silicon-2026.yaml)",
+    0.7,
+    "of a length, where nothing tells it: of 0.2 (benchmarks draw from 80 to 100 %), 0.3, 0.5, 0.7 and 1, on 499 runs "
+    "of three engines that do not tell it (silicon-2026.yaml)",
 )
 
 
@@ -88,31 +88,34 @@ class Joining(NamedTuple):
     """Prompts of a loop that join a step of decode; `others` are in flight, up to `most` prompts run in a step.
 
     `first`: the share of requests that come all at once. `windows`: steps within which those that began together end,
-    of each later round of the loop.
+    of each later round of the loop. `step`: of decode, `host`: before a request can start, `each`: what a prompt adds
+    to a step, all in seconds.
     """
 
     others: Number
     most: Number
     first: Number
     windows: list[Number]
-    step: Number = 1
-    host: Number = 0
-    each: Number = 0
+    step: Number
+    host: Number
+    each: Number
 
     @classmethod
     def of(cls, w: Workload, running: Number, most: Number, steps: Number) -> Joining:
-        """The loop of so many requests, of so many `steps` each. Groups of `most` are a step apart at least."""
+        """The loop of so many requests, of so many `steps` each, whose times are not known yet.
+
+        Groups of `most` are a step apart at least.
+        """
         windows = [maximum(running / most, each) for each in ending_within(w, steps)]
-        return cls(maximum(0, running - 1), most, 1 / requests_a_slot(w), windows)
+        return cls(maximum(0, running - 1), most, 1 / requests_a_slot(w), windows, 1, 0, 0)
 
     def together(self) -> Rounds:
         """Prompts in a step with the mean one."""
         later = []
         for window in self.windows:
             seconds = window * self.step
-            busy = self.others * self.each / seconds
             there = self.others * minimum(1, self.host / seconds)
-            by_chance = minimum(there / 2, by_chance_before(there, busy))
+            by_chance = minimum(there / 2, by_chance_before(there, self.others * self.each / seconds))
             later.append(minimum(self.most, 1 + maximum(self.others / maximum(1, window), by_chance)))
         return Rounds(self.first, minimum(self.most, 1 + self.others), later)
 

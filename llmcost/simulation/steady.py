@@ -1,10 +1,10 @@
 """The estimate of a mix of requests, simulated where the formula of its steady state is known not to hold.
 
 Beside the simulator, the formula's times are within a tenth where less arrives than `BUSY` of what is answered at most,
-where few of a benchmark's requests run at a time, where all that are in flight have room, and where prompts take the
-smaller part of the time (tests/simulation/test_steady.py). Elsewhere a run of the simulator takes its place, that of
-`llmcost simulate` with the same options. Where nothing tells how lengths differ, they do as the formula has it. Where
-the run would take longer than a second or so, the formula's answer stays, and says why.
+where few of a benchmark's requests run at a time, where all that are in flight have room, and where prompts that delay
+others take a small part of the time (tests/simulation/test_steady.py). Elsewhere a run of the simulator takes its
+place, that of `llmcost simulate` with the same options. Where nothing tells how lengths differ, they do as the formula
+has it. Where the run would take longer than a second or so, the formula's answer stays, and says why.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from llmcost.specs.catalog import load_engine
 from llmcost.specs.hardware import HardwareSpec
 
 BUSY = 0.7  # share of the load that is answered at most, from which on queues depend on how requests happen to come
-BUSY_PROMPTS, BUSY_POOL = 0.3, 0.6  # share of the time that prompts take, beside decode and apart: as much as that
+BUSY_PROMPTS = 0.25  # share of the time that prompts take, at a rate and in loops where decode waits for them
+BUSY_POOL = 0.6  # likewise of the GPUs that run nothing else
 FEW = 0.1  # share of a run's requests that run at a time, from which on most of it is its beginning and its end
 MOST_REQUESTS, MOST_STEPS = 5_000, 25_000  # of a run: the steps take 20 to 40 microseconds each
 SATURATION, ENDS, MEMORY, PROMPTS = "saturation", "beginning and end", "memory", "prompts"  # why the formula fails
@@ -55,13 +56,14 @@ def beyond(e: Estimate, w: Workload, s: Serving) -> str | None:
             return ENDS
     elif s.max_concurrency is not None and w.concurrency * whole > s.max_concurrency:
         return MEMORY
-    return PROMPTS if prompts_share(e, w, s) >= (BUSY_PROMPTS if s.pools is None else BUSY_POOL) else None
+    if s.pools is not None:
+        return PROMPTS if s.pools.prefill.busy_share >= BUSY_POOL else None
+    beside = w.rate is None and (w.engine is None or load_engine(w.engine).mixed)
+    return None if beside or prompts_share(e, w, s) < BUSY_PROMPTS else PROMPTS
 
 
 def prompts_share(e: Estimate, w: Workload, s: Serving) -> Number:
-    """The share of the time that prompts take of a rank, one by one, or of the GPUs that run nothing else."""
-    if s.pools is not None:
-        return s.pools.prefill.busy_share
+    """The share of a rank's time that prompts take, one by one."""
     computed = (w.prompt - cached_tokens(w)) * (1 if w.range_ratio is None else (1 + w.range_ratio) / 2)
     return s.expected.requests_per_s / w.dp * computed / e.prefill.expected.tokens_per_s
 
@@ -110,4 +112,4 @@ def as_run(model: ModelSpec, options: Options) -> Options:
     longest = [round(length / (1 - SPREAD.value / 2)) for length in (options.prompt, options.output)]
     if model.encoder is not None or sum(longest) > model.max_position_embeddings:
         return options._replace(range_ratio=1.0)
-    return options._replace(prompt=longest[0], output=longest[1], range_ratio=1 - SPREAD.value)
+    return options._replace(prompt=longest[0], output=longest[1], range_ratio=round(1 - SPREAD.value, 3))

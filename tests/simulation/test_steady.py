@@ -27,6 +27,9 @@ def asked(engine, prompt, output, **more):
         asked("vllm", 128, 512, concurrency=64),
         asked("vllm", 4096, 512, concurrency=8),
         asked("trtllm", 1024, 256, concurrency=32),
+        asked("vllm", 1024, 128, concurrency=16),
+        asked("trtllm", 1024, 128, concurrency=16),
+        asked("trtllm", 2048, 256, concurrency=32),
         asked("trtllm", 4096, 512, concurrency=8),
         asked("sglang", 8192, 512, concurrency=4),
         asked("sglang", 1024, 512, concurrency=16),
@@ -94,12 +97,13 @@ def test_a_rate_with_a_bound_on_those_that_run_is_simulated_with_it():
     assert found.expected.ttft_seconds == seen.ttft_seconds.mean
 
 
-def test_lengths_that_nothing_tells_differ_by_half_about_their_means_where_the_model_takes_them():
-    """From half of the largest to all of it: the mean is three quarters of it."""
-    means = Options(prompt=1200, context=1500, output=300, concurrency=4)
+def test_lengths_that_nothing_tells_differ_about_their_means_where_the_model_takes_them():
+    """From three tenths of the largest to all of it: the mean is 65 % of it."""
+    means = Options(prompt=1300, context=1560, output=260, concurrency=4)
     run = as_run(LLAMA, means)
-    assert (run.prompt, run.output, run.range_ratio, run.context) == (1600, 400, 0.5, None)
-    long = as_run(LLAMA, means._replace(prompt=120_000, context=None))
+    assert (run.prompt, run.output, run.context) == (2000, 400, None)
+    assert run.range_ratio == pytest.approx(0.3)
+    long = as_run(LLAMA, means._replace(prompt=120_000, output=300, context=None))
     assert (long.prompt, long.output, long.range_ratio) == (120_000, 300, 1)
 
 
