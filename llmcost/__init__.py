@@ -109,9 +109,9 @@ def estimate(model: Model, hw: Gpu | None = None, options: Options | None = None
     Raises InputError where options contradict each other or the model, or a name is not known; SpecError, which is an
     InputError, for a spec that cannot be used; TypeError for a keyword that is no option.
     """
-    from llmcost.serving.estimate import estimate as answer
+    from llmcost.simulation.steady import steady
 
-    return answer(_model(model), None if hw is None else _hardware(hw), _serving(options, chosen))
+    return steady(_model(model), None if hw is None else _hardware(hw), _serving(options, chosen))
 
 
 def launch(model: Model, hw: Gpu, engine: str, options: Options | None = None, **chosen: Any) -> Launch:

@@ -65,8 +65,8 @@ def estimate(
     from shlex import join
 
     from llmcost.report.estimate import estimate_rows, estimate_tables
-    from llmcost.serving.estimate import estimate as compute
     from llmcost.serving.estimate import refuse_of_a_gpu
+    from llmcost.simulation.steady import steady
     from llmcost.specs.catalog import load_hardware
 
     spec, chip = o.load_model(model, kind, options, allow_unknown), None if hw is None else load_hardware(hw)
@@ -77,7 +77,7 @@ def estimate(
     if wanted and chip is None:
         raise InputError(f"{wanted[0]}: on which GPU? name one with --hw")
     _check_files(files, model, hw)
-    result = compute(spec, chip, options)
+    result = steady(spec, chip, options)
     o.note_torn(spec, result.workload)
     cost = _cost(result, chip, money)
     more: Callable[[], dict[str, Any]] = dict

@@ -98,11 +98,23 @@ def _bases(entries: Sequence[Entry]) -> list[str]:
         for e in (entry.estimate for entry in entries)
         if e.hardware is not None and not {"prefill", "decode"}.isdisjoint(e.beyond_limit())
     ]
+    lines += _simulated(entries)
     if beyond:
         lines.append(
             f"Textbook faster than the limit, since its rule counts FLOPs or bytes alone: {', '.join(beyond)}."
         )
     return lines
+
+
+def _simulated(entries: Sequence[Entry]) -> list[str]:
+    """Which of the mixes of requests are simulated, and which by a formula that is rough there."""
+    told: dict[str, list[str]] = {}
+    for e in (entry.estimate for entry in entries):
+        if e.hardware is not None and e.serving is not None and e.serving.simulated is not None:
+            ran = e.serving.simulated.requests is not None
+            how = "simulated" if ran else "by a formula that is rough here (llmcost simulate)"
+            told.setdefault(how, []).append(f"{e.model.name} on {e.hardware.name}{under(e.workload.engine)}")
+    return [f"Requests in flight {how}: {', '.join(names)}." for how, names in told.items()]
 
 
 def _workload(entries: Sequence[Entry]) -> str:

@@ -80,8 +80,10 @@ def _overload(e: Estimate) -> list[tuple[str, str]]:
     if s is None or rate is None or s.limited_by in (None, "rate", "requests"):
         return []
     answered = per_second(s.expected.requests_per_s, "requests")
-    told = f"{rate:g} requests/s arrive, {answered} are answered: more and more wait. TTFT here is without that wait"
-    return [(Alarm("OVERLOADED"), Alarm(told))]
+    ran = None if s.simulated is None else s.simulated.requests
+    told = f"{rate:g} requests/s arrive, {answered} are answered: more and more wait"
+    here = "TTFT here is without that wait" if ran is None else f"TTFT here is of the first {ran:,} requests"
+    return [(Alarm("OVERLOADED"), Alarm(f"{told}. {here}"))]
 
 
 def _fit(model: ModelSpec, e: Estimate) -> str:
@@ -113,7 +115,8 @@ def _speed(e: Estimate, basis: str) -> str:
         s = e.serving.expected
         ttft = "" if s.ttft_seconds is None and s.tpot_seconds is not None else f"TTFT {timed(s.ttft_seconds)}, "
         rates = f"{rate(s.output_tokens_per_s)} out, {per_second(s.requests_per_s, 'requests')}"
-        return f"{ttft}TPOT {timed(s.tpot_seconds)}; {rates}, with {running(e.serving)} running"
+        how = ", simulated" if e.serving.simulated is not None and e.serving.simulated.requests else ""
+        return f"{ttft}TPOT {timed(s.tpot_seconds)}{how}; {rates}, with {running(e.serving)} running"
     prefill, decode = getattr(e.prefill, basis), getattr(e.decode, basis)
     told = "" if basis == "expected" else f", {basis}"
     if not generates(e):

@@ -22,6 +22,7 @@ from llmcost.report.figures import off_by
 from llmcost.report.tables import Table
 from llmcost.serving.options import Workload
 from llmcost.serving.results import Accuracy, Estimate, Serving
+from llmcost.simulation.steady import ENDS, MEMORY, PROMPTS, SATURATION
 
 
 def speed_table(e: Estimate, shown: Shown) -> Table:
@@ -103,7 +104,28 @@ def serving_table(w: Workload, s: Serving, accuracy: Accuracy) -> Table:
     ]
     columns = ("", "limit", "expected", OFF)
     table = [_filled(row, len(columns)) for row in rows]
-    return Table(title, columns, "lrrr", table)
+    return Table(title, columns, "lrrr", table, _simulated(w, s))
+
+
+def _simulated(w: Workload, s: Serving) -> tuple[str, ...]:
+    """Of which run expected times are, where the formula does not hold, or that they are the formula's all the same."""
+    if s.simulated is None:
+        return ()
+    why = {
+        SATURATION: f"{s.load_share or 0:.0%} of what is answered at most arrives",
+        ENDS: "much of such a run is its beginning and its end",
+        MEMORY: "not all in flight have room for their whole length",
+        PROMPTS: "prompts take much of the time",
+    }[s.simulated.because]
+    if s.simulated.requests is None:
+        return (f"Expected by a formula that is rough here ({why}): llmcost simulate runs every request.",)
+    asked = [f"--{name} {getattr(s.simulated, name)}" for name in ("prompt", "output") if w.range_ratio is None]
+    more = f"--range-ratio {s.simulated.range_ratio:g} --requests {s.simulated.requests}"
+    return (
+        f"Expected: {s.simulated.requests:,} requests simulated, as a formula is rough here ({why}).",
+        f"Half of them have their first token within {timed(s.simulated.ttft_p50_seconds)}.",
+        f"Other percentiles: llmcost simulate {' '.join(asked)} {more}",
+    )
 
 
 def _of_pools(s: Serving) -> list[tuple[str, ...]]:

@@ -16,6 +16,8 @@ from llmcost.ground.arrays import Array
 from llmcost.ground.errors import InputError
 from llmcost.report.figures import cell
 from llmcost.report.tables import Table, csv_cell
+from llmcost.search.sweep_rows import LOAD
+from llmcost.simulation.steady import BUSY
 
 Blocks = Iterable[Mapping[str, Array]]
 FLOATS = ("mfu", "memory_utilization", "tokens")  # of the workload; tokens may be more than 64 bits hold
@@ -98,7 +100,10 @@ def table_of(title: str, columns: Mapping[str, str], blocks: Blocks) -> Table:
     rows = [tuple(map(cell, columns.values(), row)) for block in blocks for row in rows_of(columns.values(), block)]
     align = "".join("l" if kind_of(path) in ("text", "flag") else "r" for path in columns.values())
     heads = (heading.replace(".", "\n").replace("_per_million_", "\nper_million\n") for heading in columns)
-    return Table(title, tuple(heads), align, rows)
+    rough = (
+        f"Requests at a rate are by a formula, which is rough where load_share is {BUSY:g} or more: llmcost simulate."
+    )
+    return Table(title, tuple(heads), align, rows, (rough,) if LOAD in columns.values() else ())
 
 
 def _whole(column: Array) -> Array:

@@ -10,10 +10,11 @@ from llmcost.ground.html import html_table
 from llmcost.machine.power import basis_of, drawn_by
 from llmcost.model.spec import ModelSpec
 from llmcost.search.prices import Sold, power, price_per_million_tokens, sold
-from llmcost.serving.estimate import estimate, lengths
+from llmcost.serving.estimate import lengths
 from llmcost.serving.options import Options
 from llmcost.serving.power import share_of
 from llmcost.serving.results import Estimate, leaves, to_dict
+from llmcost.simulation.steady import steady
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.compare/1"
@@ -103,7 +104,7 @@ def compare(
             price = known.get(chip.name, known.get(""))
             for engine in engines or (options.engine,):
                 asked = options._replace(engine=engine)
-                found = estimate(model, chip, asked)
+                found = steady(model, chip, asked)
                 entries.append(Entry(found, derived(found, chip, price, sold(model, chip, asked, found, price))))
     return Comparison(tuple(entries))
 

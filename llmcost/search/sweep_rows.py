@@ -27,6 +27,7 @@ TOKENS = (("prompt_tokens", "output_tokens"), ("output_tokens", "tokens"))  # of
 OF_A_MIX = tuple(  # with a concurrency, a rate or requests
     f"serving.expected.{figure}" for figure in ("output_tokens_per_s", "ttft_seconds", "tpot_seconds")
 )
+LOAD = "serving.load_share"  # with a rate
 
 
 def axes_of(given: Collection[str]) -> dict[str, str]:
@@ -41,6 +42,8 @@ def metrics_of(grid: Sweep, asked: Sequence[str] | None) -> list[str]:
         return [grid.find(name) for name in asked]
     more = next((paths for paths in (OF_A_MIX, OF_REQUESTS) if paths[0] in grid.figures), ())
     costs = (f"{COST}{unit}_per_million_{of}" for unit in ("dollars", "joules") for of in TOKENS[bool(more)])
+    if more == OF_A_MIX and any(structure.options.rate is not None for structure in grid.structures):
+        more = (*more, LOAD)
     return [*METRICS, *more, *(path for path in costs if path in grid.figures and _is_told(grid, path))]
 
 

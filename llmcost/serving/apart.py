@@ -22,7 +22,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import pi
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, ceil_div, divide, is_one, least, maximum, minimum, name_of_least, named
@@ -46,12 +45,9 @@ from llmcost.serving.batching import (
 from llmcost.serving.options import OF_POOLS, Options, Workload
 from llmcost.serving.results import Memory, Pool, Pools, Serving, ServingRates, ServingTimes
 from llmcost.serving.speculation import Speculation
-from llmcost.serving.turns import REQUESTS_A_SLOT, SATURATED, spread_of
+from llmcost.serving.turns import BRIDGE, REQUESTS_A_SLOT, SATURATED, spread_of
 
 ROUNDS = 10  # in which a loop's requests settle on their places
-BRIDGE = (
-    2 * pi
-) ** 0.5 / 4  # a Brownian bridge's mean height over its lowest point: of N random arrivals, a queue / √N
 
 
 class OfPool(NamedTuple):
@@ -287,6 +283,10 @@ class Apart(NamedTuple):
         before = self.decoding.server.request_seconds() + self.prompts.seconds(per_s, w.rate, loop)
         return burst + before + self.sent_seconds + step / 2
 
+    def answered(self, most: Number) -> Number:
+        """Requests a second that are answered where `most` decode on a rank."""
+        return minimum(self.prompts.per_s(), self.decoding.ranks * most / self.decoding.seconds(most))
+
     def in_a_loop(self, most: Number) -> Number:
         """Requests of a loop that decode on a rank, up to `most`: half of the way to them in each round."""
         w, decoding = self.decoding.w, self.decoding
@@ -334,7 +334,8 @@ def serving_apart(apart: Apart, prompts: Server, wp: Workload, memory: Memory) -
         found = room(server, w, memory, guess, of_mean_length)
         have_room, bounds["memory"] = found.beside_activations, maximum(1, found.beside_activations)
         at_most.append(found.whole_memory)
-    running = named("running", least(_running(apart, bounds, at_most).values()))
+    most = least([*bounds.values(), *at_most[:1]])
+    running = named("running", least(_running(apart, bounds, most, at_most).values()))
     step = decoding.step(maximum(1, running))
     per_s = decoding.ranks * running / (steps_of_decode(w, guess) * step)
     per_s = per_s if w.rate is None else minimum(per_s, w.rate)
@@ -359,13 +360,13 @@ def serving_apart(apart: Apart, prompts: Server, wp: Workload, memory: Memory) -
             apart.sent_seconds,
         ),
         draft_bytes=guess.held_bytes(server, memory.weights_bytes),
+        load_share=None if w.rate is None else w.rate / apart.answered(most),
     )
 
 
-def _running(apart: Apart, bounds: dict[str, Number], at_most: list[Number]) -> dict[str, Number]:
+def _running(apart: Apart, bounds: dict[str, Number], most: Number, at_most: list[Number]) -> dict[str, Number]:
     """What keeps the requests that decode on a rank from being more, with those that are found here added."""
     decoding, w = apart.decoding, apart.decoding.w
-    most = least([*bounds.values(), *at_most[:1]])
     for name, per_s in (("rate", w.rate), ("prefill", apart.prompts.per_s())):
         if per_s is not None:
             bounds[name] = in_system(divide(per_s, decoding.ranks), lambda n: decoding.seconds(maximum(1, n)), most)

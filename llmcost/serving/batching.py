@@ -76,11 +76,10 @@ from llmcost.serving.results import Memory, Serving, ServingRates, ServingTimes
 from llmcost.serving.speculation import Speculation
 from llmcost.serving.turns import (
     SATURATED,
+    Alone,
     Joining,
     behind_at_random,
-    behind_ready,
     half_a_step,
-    ready_with,
     share_of_queue,
 )
 
@@ -132,11 +131,13 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> 
     full = request_bytes(server, w.prompt + w.output, w.prompt, guess)
     lost = preempted(w, bounds, of_mean_length, full)
     mix = Mix(server, w, steps, guess, lost)
+    answered = None
     running = most if is_one(lost.run) else named("running_beside_preempted", most * lost.run)
     if w.rate is not None and most is not None:
         arriving = mix.arriving(most)
         running = None if arriving is None else minimum(arriving, most)
         bounds |= {} if arriving is None else {"rate": arriving}
+        answered = mix.answered(most)
     return Serving(
         running=None if running is None else mix.of_all_ranks(running),
         max_concurrency=None if have_room is None else have_room * w.dp,
@@ -145,6 +146,7 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> 
         limit=mix.limit(least(at_once) if at_once else 1),
         expected=mix.expected(running, most),
         draft_bytes=guess.held_bytes(server, memory.weights_bytes),
+        load_share=None if answered is None else w.rate / answered,
     )
 
 
@@ -414,15 +416,24 @@ class Mix(NamedTuple):
         computed = w.prompt - tokens.cached
         prompt_tokens = tokens.begin * (computed + self.lost.again if present(self.lost.again) else computed)
         has_room = None if w.chunk is None else w.chunk - (tokens.new * tokens.decoding if mixed else 0)
-        joining, ready = None, 0
-        if loop and mixed:
-            most = running if has_room is None else minimum(running, has_room / computed)
-            joining = Joining.of(w, running, most, self.steps)
-            piece = computed * joining.of_a_step()
-        else:
-            ready = ready_with(w, running, steps_of_decode(w, self.guess), alone) if loop else 0
-            piece = computed * (1 + ready / begins.passes)
-            piece = piece if has_room is None else minimum(piece, has_room)
+        most = running if has_room is None else minimum(running, has_room / computed)
+        joining, ahead = None, None
+        piece = computed
+        if loop:
+            most = maximum(most, prompt_tokens / computed) if not mixed else most
+            all_ready, host = begins.seconds(most, "full of prompts"), server.request_seconds()
+            if all_ready is None:
+                return None
+            if mixed:
+                joining = Joining.of(w, running, most, self.steps)
+                joining = joining._replace(step=alone, host=host, each=maximum(0, all_ready - alone) / most)
+                piece = computed * joining.together().of_a_step()
+            else:
+                ahead = Alone.of(w, running, steps_of_decode(w, self.guess), alone, host)
+                ahead = ahead._replace(most=most, each=all_ready / most)
+                piece = computed * ahead.together().of_a_step()
+        elif has_room is not None:
+            piece = minimum(piece, has_room)
         piece = maximum(prompt_tokens, piece)
         piece = named("piece", piece if mixed or w.chunk is None else minimum(piece, w.chunk))
         own = begins.seconds(piece / computed, "with prompts")
@@ -439,13 +450,15 @@ class Mix(NamedTuple):
         if joining is not None:
             full = maximum(piece, computed * joining.most)
             of_full = named("step_full_of_prompts", begins.seconds(full / computed, "full of prompts"), of)
-            beyond = minimum(1, maximum(0, computed * joining.of_mine() - piece) / maximum(1, full - piece))
+            beyond = minimum(1, maximum(0, computed * joining.together().mean() - piece) / maximum(1, full - piece))
             prefill = maximum(1, computed / full) * (own + beyond * (of_full - own))
             turn = joining.queue_seconds(server.request_seconds(), shorter, of_full * computed / full)
             if present(server.request_seconds()):  # else the next step begins where the last request has ended
                 turn = turn + minimum(1, joining.others) * half_a_step(busy, longer, shorter, step)
-        elif loop:
-            turn = behind_ready(running, step, ready, piece / computed, own)
+        elif ahead is not None:
+            mine = maximum(piece / computed, ahead.together().mean())
+            prefill = maximum(1, computed / piece) * begins.seconds(mine, "with one's own prompt")
+            turn = ahead.queue_seconds()
         else:
             turn = self.turn(running, step, busy * longer / step, computed / piece * longer)
         return step, named("prompt_steps_seconds", prefill, of), named("turn", turn, of)
@@ -471,6 +484,11 @@ class Mix(NamedTuple):
             return None if pace is None else self.steps * pace.step
 
         return in_system(divide(self.w.rate, self.w.dp), seconds, most)
+
+    def answered(self, most: Number) -> Number:
+        """Requests a second that are answered where `most` run; None where a figure of the chip is not known."""
+        pace = self.pace(most)
+        return None if pace is None else self.of_all_ranks(most) / (self.steps * pace.step)
 
     def beside(self, running: Number, most: Number) -> Number:
         """Itself and what a request that comes at a random time finds, the mean number that run; `most` have room."""

@@ -269,6 +269,21 @@ class Pools(NamedTuple):
     sent_seconds: Number
 
 
+class Simulated(NamedTuple):
+    """Why the formula of a mix is not enough, and the run of so many requests that `expected` is of in its place.
+
+    `prompt`, `output`: tokens of the longest requests, of which others have `range_ratio` at least. `ttft_p50_seconds`:
+    the median. None where there is no such run, as it would take too long.
+    """
+
+    because: str
+    requests: int | None = None
+    prompt: int | None = None
+    output: int | None = None
+    range_ratio: float | None = None
+    ttft_p50_seconds: float | None = None
+
+
 class Serving(NamedTuple):
     """A mix of requests under continuous batching.
 
@@ -276,6 +291,8 @@ class Serving(NamedTuple):
     answered. `kv_cache_bytes`: of those that run on the fullest GPU. `pools`: None where prompts run beside decode;
     where they do not, `running` and what follows it are of the GPUs that decode. `draft_bytes`: weights of what guesses
     tokens on the fullest GPU, beside the model's own; None where nothing does that has any.
+    `load_share`: requests that arrive at
+    a rate, over those that are answered at most. `simulated`: None where `expected` is the formula's, and holds.
     """
 
     running: Number
@@ -286,6 +303,8 @@ class Serving(NamedTuple):
     expected: ServingTimes
     pools: Pools | None = None
     draft_bytes: Number = None
+    load_share: Number = None
+    simulated: Simulated | None = None
 
 
 class TrainingRate(NamedTuple):

@@ -3,14 +3,15 @@
 at a rate     Requests come at random times: a queue with one server and equal services (M/D/1).
 in a loop     A request comes when another one has ended. The first ones come all at once. Later those that began
               together end within some steps: by which their lengths differ, times the root of how often they began.
-              Where prompts run beside decode (`Joining`), those that end in one step begin together again. Before they
-              can start, the engine's host takes some time; in it more end, as fast as decode alone goes, and those wait
-              for each other whose prompts take longer than that.
-              Where prompts run alone (`ready_with`), no request ends while they do.
+              Before they can start, the engine's host takes some time, in which more of them end; those wait for each
+              other whose prompts take longer than they are apart.
+              Where prompts run beside decode (`Joining`), those that end in one step begin together again.
+              Where prompts run alone (`Alone`), decode stands still meanwhile: none ends but those that the host has.
 """
 
 from __future__ import annotations
 
+from math import pi
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, maximum, minimum, sum_of
@@ -18,15 +19,17 @@ from llmcost.ground.constants import Constant
 from llmcost.serving.options import Workload
 
 SATURATED = 1e-9  # least denominator: where requests arrive faster than any number is answered
+BRIDGE = (
+    2 * pi
+) ** 0.5 / 4  # a Brownian bridge's mean height over its lowest point: of N random arrivals, a queue / √N
 REQUESTS_A_SLOT = Constant(
     10, "InferenceMAX's benchmarks ask for ten times as many requests as are in flight (--num-prompts)", "requests"
 )
 SPREAD = Constant(
-    0.5,
-    "of a length, where nothing tells it: of 0.2 (benchmarks draw from 80 to 100 %), 0.5 and 1, on 499 runs of three "
-    "engines that do not tell it (silicon-2026.yaml)",
+    0.7,
+    "of a length, where nothing tells it: of 0.2 (benchmarks draw from 80 to 100 %), 0.3, 0.5, 0.7 and 1, on 499 runs "
+    "of three engines that do not tell it (silicon-2026.yaml)",
 )
-GATHERED = Constant(0.05, "of 0, 20, 50, 100 and 200 ms, on 403 runs of SGLang (silicon-2026.yaml)", "seconds")
 
 
 def spread_of(w: Workload) -> Number:
@@ -55,42 +58,66 @@ def behind_at_random(others: Number, busy: Number, each: Number) -> Number:
     return minimum(others / 2, busy / (2 * maximum(SATURATED, 1 - busy))) * each
 
 
+def by_chance_before(there: Number, busy: Number) -> Number:
+    """Prompts that stand before the mean one by chance, where so many come that keep a server `busy`."""
+    return minimum(BRIDGE * there**0.5, minimum(1, busy) / (2 * maximum(SATURATED, 1 - busy)))
+
+
+class Rounds(NamedTuple):
+    """What each round of a loop has: the first one, and each later one. `share`: of requests, that the first has."""
+
+    share: Number
+    first: Number
+    later: list[Number]
+
+    def mean(self) -> Number:
+        """The mean request's."""
+        return self.share * self.first + (1 - self.share) * sum_of(self.later) / len(self.later)
+
+    def of_a_step(self) -> Number:
+        """The mean of steps, where each round says how many requests share one."""
+        return 1 / Rounds(self.share, 1 / self.first, [1 / each for each in self.later]).mean()
+
+
+def ending_within(w: Workload, steps: Number) -> list[Number]:
+    """Steps within which requests of so many end that began together, in each round of a loop after its first one."""
+    return [spread_of(w) * steps * place**0.5 for place in range(1, int(REQUESTS_A_SLOT.value))]
+
+
 class Joining(NamedTuple):
     """Prompts of a loop that join a step of decode; `others` are in flight, up to `most` prompts run in a step.
 
     `first`: the share of requests that come all at once. `windows`: steps within which those that began together end,
-    of each later round of the loop.
+    of each later round of the loop. `step`: of decode, `host`: before a request can start, `each`: what a prompt adds
+    to a step, all in seconds.
     """
 
     others: Number
     most: Number
     first: Number
     windows: list[Number]
+    step: Number
+    host: Number
+    each: Number
 
     @classmethod
     def of(cls, w: Workload, running: Number, most: Number, steps: Number) -> Joining:
-        """The loop of so many requests, of so many `steps` each. Groups of `most` are a step apart at least."""
-        rounds = range(1, int(REQUESTS_A_SLOT.value))
-        windows = [maximum(running / most, spread_of(w) * steps * place**0.5) for place in rounds]
-        return cls(maximum(0, running - 1), most, 1 / requests_a_slot(w), windows)
+        """The loop of so many requests, of so many `steps` each, whose times are not known yet.
 
-    def mean(self, first: Number, later: list[Number]) -> Number:
-        """The mean over rounds of what the first has, and each later one."""
-        return self.first * first + (1 - self.first) * sum_of(later) / len(later)
+        Groups of `most` are a step apart at least.
+        """
+        windows = [maximum(running / most, each) for each in ending_within(w, steps)]
+        return cls(maximum(0, running - 1), most, 1 / requests_a_slot(w), windows, 1, 0, 0)
 
-    def together(self) -> tuple[Number, list[Number]]:
-        """Prompts in a step with the mean one, in the first round and in each later one."""
-        later = [minimum(self.most, 1 + self.others / maximum(1, window)) for window in self.windows]
-        return minimum(self.most, 1 + self.others), later
-
-    def of_a_step(self) -> Number:
-        """Prompts of a step that has any: as many steps have some as the rounds have in all."""
-        first, later = self.together()
-        return 1 / self.mean(1 / first, [1 / each for each in later])
-
-    def of_mine(self) -> Number:
-        """Prompts of the step that a prompt is in."""
-        return self.mean(*self.together())
+    def together(self) -> Rounds:
+        """Prompts in a step with the mean one."""
+        later = []
+        for window in self.windows:
+            seconds = window * self.step
+            there = self.others * minimum(1, self.host / seconds)
+            by_chance = minimum(there / 2, by_chance_before(there, self.others * self.each / seconds))
+            later.append(minimum(self.most, 1 + maximum(self.others / maximum(1, window), by_chance)))
+        return Rounds(self.first, minimum(self.most, 1 + self.others), later)
 
     def queue_seconds(self, host: Number, step: Number, each: Number) -> Number:
         """Mean seconds behind others: `host` before a request can start, a `step` of decode, `each` prompt's share."""
@@ -100,7 +127,7 @@ class Joining(NamedTuple):
             gathered = self.others * minimum(1, host / seconds)
             longer = maximum(0, each - seconds / maximum(1, self.others))
             later.append(maximum(0, gathered + 1 - self.most) / 2 * longer)
-        return self.mean(maximum(0, self.others + 1 - self.most) / 2 * each, later)
+        return Rounds(self.first, maximum(0, self.others + 1 - self.most) / 2 * each, later).mean()
 
 
 def half_a_step(busy: Number, longer: Number, shorter: Number, mean: Number) -> Number:
@@ -111,25 +138,61 @@ def half_a_step(busy: Number, longer: Number, shorter: Number, mean: Number) -> 
     return (busy * longer * longer + (1 - busy) * shorter * shorter) / mean / 2
 
 
-def ready_with(w: Workload, running: Number, of_decode: Number, step: Number) -> Number:
-    """Other prompts of a closed loop that are ready when a prompt is, on average, where prompts run alone.
+class Alone(NamedTuple):
+    """Prompts of a loop that run while decode stands still; `others` are in flight, up to `most` prompts run in a step.
 
-    No request ends while prompts run. The first ones come all at once. Requests that began together end within a share
-    of their decode steps, of `step` seconds each, by which lengths differ; the time over which they end grows with the
-    root of how often they have begun. Those that end in the same step, or within GATHERED of the first of them, begin
-    together again: where all lengths are alike, everyone always does.
+    `first`: the share of requests that come all at once. `windows`: seconds of decode within which those that began
+    together end, of each later round of the loop. `step`: of decode, `host`: before a request can start, `each`: of a
+    prompt among others, all in seconds.
     """
-    window = spread_of(w) * (1 + of_decode) * step
-    gathered = step + GATHERED.value
-    rounds = [gathered / maximum(gathered, window * k**0.5) for k in range(int(REQUESTS_A_SLOT.value))]
-    return maximum(0, running - 1) * sum_of(rounds) / len(rounds)
 
+    others: Number
+    most: Number
+    first: Number
+    windows: list[Number]
+    step: Number
+    host: Number
+    each: Number
 
-def behind_ready(running: Number, step: Number, ready: Number, begin: Number, own: Number) -> Number:
-    """Mean seconds in which a request waits for its turn where prompts run alone, `begin` of them in `own` seconds.
+    @classmethod
+    def of(cls, w: Workload, running: Number, of_decode: Number, step: Number, host: Number) -> Alone:
+        """The loop of so many requests, of so many steps of decode each, with one prompt at a time that takes none."""
+        windows = [maximum(1, each) * step for each in ending_within(w, of_decode)]
+        return cls(maximum(0, running - 1), 1, 1 / requests_a_slot(w), windows, step, host, 0)
 
-    It waits for half of those that are `ready` with it, which run before; alone, for half of a step.
-    """
-    others = maximum(0, running - 1)
-    alone = minimum(1, others) * (1 - ready / maximum(1, others))
-    return alone * step / 2 + maximum(0, 1 + ready - begin) / 2 * own / begin
+    def together(self) -> Rounds:
+        """Prompts in a step with the mean one."""
+        later = [
+            minimum(self.most, 1 + maximum(self._of_a_step(window), self._before(window))) for window in self.windows
+        ]
+        return Rounds(self.first, minimum(self.most, 1 + self.others), later)
+
+    def queue_seconds(self) -> Number:
+        """Mean seconds until a request has its turn, the rest of a step of decode included where it comes alone."""
+        later = []
+        for window, mine in zip(self.windows, self.together().later, strict=True):
+            behind = maximum(0, 2 * self._before(window) + 1 - mine) / 2 * self.each
+            alone = minimum(1, self.others) * (1 - minimum(1, self.step / window))
+            later.append(behind + alone * (1 - minimum(1, self._busy(window))) * self.step / 2)
+        return Rounds(self.first, maximum(0, self.others + 1 - self.most) / 2 * self.each, later).mean()
+
+    def _of_a_step(self, window: Number) -> Number:
+        """Others that end in the same step of decode."""
+        return self.others * minimum(1, self.step / window)
+
+    def _busy(self, window: Number) -> Number:
+        """Seconds that prompts take, over those in which their requests end."""
+        return self.others * self.each / window
+
+    def _before(self, window: Number) -> Number:
+        """Prompts that are ready before the mean one and have not run.
+
+        The host has as many as end in its time, which prompts stretch where they leave room for decode. Half of those
+        stand before the mean one if they come faster than they run, and by chance a few if they do not.
+        """
+        busy = self._busy(window)
+        stretched = window * (1 + busy * maximum(0, 1 - busy))
+        there = self.others * minimum(1, maximum(self.host, self.step) / stretched)
+        by_chance = by_chance_before(there, busy)
+        faster = there / 2 * maximum(0, 1 - 1 / maximum(SATURATED, busy))
+        return maximum(self._of_a_step(window) / 2, minimum(there / 2, faster + by_chance))

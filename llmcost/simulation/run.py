@@ -34,13 +34,11 @@ from llmcost.simulation.results import SCHEMA, Bounds, Simulation, Timeline, Tim
 from llmcost.simulation.scheduler import HOLDS, Scheduler
 from llmcost.simulation.steptime import StepTime
 from llmcost.simulation.traces import read_trace
-from llmcost.simulation.traffic import Lengths, Request, at_a_rate, closed_loop, first, retimed
+from llmcost.simulation.traffic import Lengths, Request, at_a_rate, closed_loop, first, requests_of, retimed
 from llmcost.specs.catalog import load_engine
 from llmcost.specs.engine import EngineSpec
 from llmcost.specs.hardware import HardwareSpec
 
-USUAL_REQUESTS = 1000  # at a rate
-TIMES_CONCURRENCY = 10  # requests of a closed loop, over those in flight
 PROMPT, OUTPUT = 1024, 256  # tokens of a request
 MILLION = 10**6
 WITH = {"adapter_rank": "adapters", "host_link": "kv_host", "prefixes": "prefix_hit"}
@@ -240,10 +238,9 @@ def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) ->
     drawn_from = (*lengths_of(model, options), options.range_ratio or 1.0, options.prefix_hit or 0.0)
     lengths = Lengths(*drawn_from, chosen.prefixes, _spread_of(model, options, chosen))
     if rate is not None:
-        requests_in_all = options.requests or USUAL_REQUESTS
-        return at_a_rate(rate, chosen.burstiness, lengths, requests_in_all, chosen.seed)
+        return at_a_rate(rate, chosen.burstiness, lengths, requests_of(options), chosen.seed)
     if concurrency is not None:
-        return closed_loop(concurrency, lengths, options.requests or TIMES_CONCURRENCY * concurrency, chosen.seed)
+        return closed_loop(concurrency, lengths, requests_of(options), chosen.seed)
     raise InputError("traffic comes by one of --trace, --rate and --concurrency: none of them is given")
 
 

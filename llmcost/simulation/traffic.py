@@ -12,6 +12,11 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
+from llmcost.serving.options import Options
+
+USUAL_REQUESTS = 1000  # at a rate, as vLLM's and SGLang's benchmarks ask for (--num-prompts)
+TIMES_CONCURRENCY = 10  # requests of a closed loop, over those in flight
+
 
 class Request(NamedTuple):
     """One request: when it arrives (seconds; None: when another one is answered), tokens in and out.
@@ -58,6 +63,11 @@ class Lengths(NamedTuple):
 
     def _between(self, most: int, drawn: random.Random) -> int:
         return drawn.randint(max(1, math.ceil(most * self.ratio)), most)
+
+
+def requests_of(options: Options) -> int:
+    """Requests of a run in all, which come at a rate or in a closed loop."""
+    return options.requests or (USUAL_REQUESTS if options.rate is not None else TIMES_CONCURRENCY * options.concurrency)
 
 
 def at_a_rate(rate: float, burstiness: float, lengths: Lengths, requests: int, seed: int) -> Iterator[Request]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmcost import Options, StepTime, estimate, load_hardware, load_model
+from llmcost import Options, StepTime, load_hardware, load_model
 from llmcost.formulas.serving import symbolic_estimate
 from llmcost.ground.errors import InputError
 from llmcost.ground.symbols import Expression
@@ -20,7 +20,7 @@ from llmcost.model.sizes import Load, element_bytes
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server
 from llmcost.serving.batching import Tokens, joined, preempted
-from llmcost.serving.estimate import evaluate, prompt_is_context, workload_of
+from llmcost.serving.estimate import estimate, evaluate, prompt_is_context, workload_of
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import leaves
 from llmcost.serving.speculation import accepted_tokens

@@ -91,7 +91,7 @@ def test_a_sweep_takes_what_arrives_as_an_axis():
     sweep = Sweep(LLAMA, [H100], options)
     (_, columns), *_ = sweep.blocks(["serving.running", "serving.expected.ttft_seconds"])
     for place, rate in enumerate(options["rate"]):
-        alone = estimate(LLAMA, H100, Options(prompt=1000, output=200, rate=rate)).serving
+        alone = at_shares(LLAMA, H100, Options(prompt=1000, output=200, rate=rate)).serving
         np.testing.assert_allclose(columns["serving.running"][place], alone.running, rtol=1e-9)
         np.testing.assert_allclose(columns["serving.expected.ttft_seconds"][place], alone.expected.ttft_seconds)
 
@@ -197,7 +197,7 @@ def test_prompts_that_run_alone_hold_up_everyone_that_decodes():
 
 def test_where_prompts_run_alone_one_token_is_a_prompt_and_short_outputs_leave_none_in_a_queue():
     of = {"prompt": 4000, "engine": "sglang"}
-    one = estimate(LLAMA, H100, Options(concurrency=1, output=1, **of)).serving.expected
+    one = at_shares(LLAMA, H100, Options(concurrency=1, output=1, **of)).serving.expected
     prompt = estimate(LLAMA, H100, Options(batch=1, output=1, **of)).request.expected
     assert one.ttft_seconds == one.latency_seconds == pytest.approx(prompt.ttft_seconds)
     assert one.tpot_seconds == 0
