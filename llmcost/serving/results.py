@@ -290,9 +290,9 @@ class Serving(NamedTuple):
     `running`: how many run at a time on all GPUs. `max_concurrency`: how many have room for their caches, each half
     answered. `kv_cache_bytes`: of those that run on the fullest GPU. `pools`: None where prompts run beside decode;
     where they do not, `running` and what follows it are of the GPUs that decode. `draft_bytes`: weights of what guesses
-    tokens on the fullest GPU, beside the model's own; None where nothing does that has any.
-    `load_share`: requests that arrive at
-    a rate, over those that are answered at most. `simulated`: None where `expected` is the formula's, and holds.
+    tokens on the fullest GPU, beside the model's own; None where nothing does that has any. `load_share`:
+    requests that arrive at a rate, over those that are answered at most. `simulated`: None where `expected` is the
+    formula's, and holds.
     """
 
     running: Number
