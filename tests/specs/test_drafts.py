@@ -76,7 +76,7 @@ def test_eagle_3_drafts_keep_keys_of_their_targets_and_may_norm_each_state():
     assert parameters(EAGLE3 | {"fc_norm": True, "norm_output": True}) == parameters(EAGLE3) + 3 * H
 
 
-@pytest.mark.parametrize("named", ["PEagleDraftModel", "DSparkDraftModel", "Qwen3DSparkModel", "Eagle3Speculator"])
+@pytest.mark.parametrize("named", ["PEagleDraftModel", "DSparkDraftModel", "Qwen3DSparkModel"])
 def test_another_draft_is_not_read_as_the_model_whose_type_it_says(named):
     with pytest.raises(SpecError, match=f"architectures: {named} is a draft of another model"):
         read(LLAMA | {"architectures": [named]})
