@@ -1,6 +1,7 @@
 """The error that an answer states is that of its own kind of case, from published runs that no share was fitted to."""
 
 import json
+from functools import cache
 from statistics import fmean, median
 
 import pytest
@@ -14,14 +15,24 @@ from llmcost.machine import bands
 from llmcost.machine.bands import FEWEST, FILE, band_of, trained_on
 from llmcost.specs.catalog import shipped
 
-CHECKS = check(load_cases())
-UNNAMED = check(case._replace(nameless=class_of(case) == "optimised") for case in load_cases())
 LOAD = {"prompt": 512, "output": 128, "concurrency": 16}
+
+
+@cache
+def checks():
+    """Every published figure with its prediction, made once a process and by the first test that asks."""
+    return check(load_cases())
+
+
+@cache
+def unnamed():
+    """The same where optimised engines are asked about without a name."""
+    return check(case._replace(nameless=class_of(case) == "optimised") for case in load_cases())
 
 
 def errors(where):
     """Those of the scored figures that a rule picks, of optimised engines asked about without a name."""
-    found = [each for each in UNNAMED if each.error is not None and role_of(each.case) == "scored" and where(each)]
+    found = [each for each in unnamed() if each.error is not None and role_of(each.case) == "scored" and where(each)]
     return [each.error for each in found]
 
 
@@ -80,18 +91,18 @@ def test_an_answer_states_the_mean_and_the_median_of_its_kind(asked, rule):
 
 
 def test_only_rows_that_no_share_was_fitted_to_count():
-    assert {role_of(each.case) for each in CHECKS} == {"scored", "fitted"}
-    of_fitted = [each for each in CHECKS if role_of(each.case) == "fitted"]
+    assert {role_of(each.case) for each in checks()} == {"scored", "fitted"}
+    of_fitted = [each for each in checks() if role_of(each.case) == "fitted"]
     assert by_kind(of_fitted) == []
     # The share of kernels in an engine was chosen on TensorRT-LLM 0.17's runs on H100s.
     assert {
-        role_of(each.case) for each in CHECKS if each.case.source.name == "trtllm-0.17" and of(each, gpu="h100-sxm")
+        role_of(each.case) for each in checks() if each.case.source.name == "trtllm-0.17" and of(each, gpu="h100-sxm")
     } == {"fitted"}
 
 
 def test_a_measurement_in_several_units_counts_once_and_a_rate_that_is_given_not_at_all():
     """Of a run at a rate that the GPUs keep up with, the throughput is that rate: a prediction of it says nothing."""
-    online = [each for each in CHECKS if each.case.source.name == "trtllm-0.14-online"]
+    online = [each for each in checks() if each.case.source.name == "trtllm-0.14-online"]
     kinds = {(each.case.name, each.answer.quantity): kind_of_check(each) for each in online}
     for (_, quantity), kind in kinds.items():
         assert quantity not in ("requests_per_s", "total_tokens_per_s") or kind is None
