@@ -99,6 +99,18 @@ def test_a_model_of_speech_has_the_parameters_of_the_reference_with_its_codes_an
     assert [tower.name for tower in model.towers] == ([] if "CausalLM" in named else ["talker"])
 
 
+def test_moshis_decoder_of_a_frame_has_the_words_of_the_whole_whatever_its_own_part_says():
+    keys = json.loads(json.dumps(AutoConfig.for_model("moshi", audio_vocab_size=2048).to_dict(), default=str))
+    keys |= {"vocab_size": 64000}
+    assert keys["depth_decoder_config"]["vocab_size"] == 32000
+    model = read(keys | {"architectures": ["MoshiForConditionalGeneration"]})
+    with torch.device("meta"):  # from the file, as from_pretrained does
+        config = AutoConfig.for_model("moshi", **{name: said for name, said in keys.items() if name != "model_type"})
+        parameters = transformers.MoshiForConditionalGeneration(config).parameters()
+        expected = sum({id(each): each.numel() for each in parameters}.values())
+    assert estimate(model, None, Options(context=16)).model.params.total == expected
+
+
 def test_a_model_of_speech_whose_codec_has_other_sizes_is_its_text_model_alone():
     keys = json.loads(json.dumps(AutoConfig.for_model("csm").to_dict(), default=str))
     keys["codec_config"]["hidden_size"] = 256

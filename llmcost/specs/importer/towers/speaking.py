@@ -80,6 +80,9 @@ def _moshi(config: dict[str, Any], hidden: int) -> Towers:
     heads = t.size("num_attention_heads")
     kv = t.size("num_key_value_heads") if t.get("num_key_value_heads") is not None else heads
     d = t.size("head_dim") if t.get("head_dim") is not None else h // heads
+    words = t.size("vocab_size")
+    if config.get("depth_decoder_config") is not None:
+        words = whole.size("vocab_size")  # which its class writes over the part's own
     if rows != whole.size("audio_vocab_size") or books != whole.size("num_codebooks"):
         raise LeftOutError("the codes of its depth_decoder_config are not those of the whole")
     t.must_be("input_size", hidden)
@@ -87,7 +90,7 @@ def _moshi(config: dict[str, Any], hidden: int) -> Towers:
     layer = books * (h * (2 * heads + 2 * kv) * d + h * middle + middle // 2 * h) + 2 * h
     found = [
         table("codes", 2 * books * (rows + 1) * hidden),
-        table("embedding", (t.size("vocab_size") + 1) * h + (books - 1) * (rows + 1) * h),
+        table("embedding", (words + 1) * h + (books - 1) * (rows + 1) * h),
         table("projections", books * h * hidden),
         table("layers", layer) | {"count": t.size("num_hidden_layers")},
         table("heads", books * rows * h),
