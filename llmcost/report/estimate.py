@@ -83,7 +83,7 @@ def _overload(e: Estimate) -> list[tuple[str, str]]:
     ran = None if s.simulated is None else s.simulated.requests
     told = f"{rate:g} requests/s arrive, {answered} are answered: more and more wait"
     here = "TTFT here is without that wait" if ran is None else f"TTFT here is of the first {ran:,} requests"
-    return [(Alarm("OVERLOADED"), Alarm(f"{told}. {here}"))]
+    return [(Alarm("OVERLOADED"), Alarm(f"{told}; {here}"))]
 
 
 def _fit(model: ModelSpec, e: Estimate) -> str:

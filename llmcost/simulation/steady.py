@@ -24,7 +24,7 @@ BUSY = 0.7  # share of the load that is answered at most, from which on queues d
 BUSY_PROMPTS = 0.25  # share of the time that prompts take, at a rate and in loops where decode waits for them
 BUSY_POOL = 0.6  # likewise of the GPUs that run nothing else
 FEW = 0.1  # share of a run's requests that run at a time, from which on most of it is its beginning and its end
-MOST_REQUESTS, MOST_STEPS = 5_000, 25_000  # of a run: the steps take 20 to 40 microseconds each
+MOST_REQUESTS, MOST_STEPS = 5_000, 30_000  # of a run: the steps take 20 to 40 microseconds each
 SATURATION, ENDS, MEMORY, PROMPTS = "saturation", "beginning and end", "memory", "prompts"  # why the formula fails
 
 

@@ -116,6 +116,6 @@ def test_python_and_compare_give_the_same_answer_and_the_page_says_what_it_rests
     typed = [word for name, value in of.items() for word in (f"--{name}", str(value))]
     page = cli("estimate", "llama3.1-8b", "--hw", "h100", *typed).out
     assert "Expected: 1,000 requests simulated, as a formula is rough here" in page
-    assert "more and more wait. TTFT here is of the first 1,000 requests" in page
+    assert "more and more wait; TTFT here is of the first 1,000 requests" in page
     beside = cli("compare", "llama3.1-8b", "--hw", "h100", *typed).out
     assert "Requests in flight simulated: llama3.1-8b on h100-sxm under vllm." in beside
