@@ -135,7 +135,6 @@ def test_a_figure_is_none_where_its_chip_or_its_lengths_are_not_known():
     assert {each.case.source.name for each in checks_of("inference") if each.answer.expected is None} == {
         "mlperf-inference-4.1",  # GPT-J's lengths, and how many GPUs share a model in two runs
         "mlc-perf-bench",  # llama.cpp with rows of weights on each GPU
-        "llama.cpp-builds",  # an M5, whose rate in fp16 no source gives
     }
 
 

@@ -357,7 +357,7 @@ def test_operators_of_one_gpu_sum_to_the_estimate(degrees):
 
 @pytest.mark.parametrize(
     ("hw", "missing"),
-    [("mi250x", "How fast such GPUs reach each other"), ("m5", "The dense bf16 peak of this GPU")],
+    [("mi250x", "How fast such GPUs reach each other"), ("jetson-orin-nano-8gb", "The dense bf16 peak of this GPU")],
 )
 def test_what_is_missing_is_named(cli, hw, missing):
     assert f"{missing}" in cli("estimate", "llama3-8b", "--hw", hw, "--tp", 4).out
