@@ -22,16 +22,16 @@ LINEAR = ("gemm", "grouped_gemm")  # kernels that compute in the weights' type; 
 
 
 def measured_efficiency(
-    path: Path, gpus: Collection[str], dtype: str, default: Efficiency, phase: str | None, weights: str, *, whole: bool
+    path: Path, gpus: Collection[str], dtype: str, default: Efficiency, phase: str | None, weights: str, *, own: bool
 ) -> Efficiency:
     """What kernels reach by the profile at `path`; kinds that it has no fit for keep the default's figures.
 
     `gpus`: names of the GPUs that it may have been measured on. The error stated is the one on whole passes of a
-    `phase` (decode, prefill, train), or of all. `whole`: whether its rows are read too, which takes longer; without
-    them it is the one on single products. Raises SpecError for a profile that cannot be read, InputError for another
-    GPU's.
+    `phase` (decode, prefill, train); None: on passes of a user's `own` profile, of which every row is checked, which
+    takes longer, and on single products of one that ships. Raises SpecError for a profile that cannot be read,
+    InputError for another GPU's.
     """
-    profile = _read(path, path.stat().st_mtime_ns if path.is_file() else 0, whole)
+    profile = _read(path, path.stat().st_mtime_ns if path.is_file() else 0, own, phase is not None)
     if profile.hardware not in gpus:
         measured = profile.hardware or profile.device.get("name")
         raise InputError(f"{path}: measured on {measured}, not on {' or '.join(gpus)}")
@@ -39,8 +39,8 @@ def measured_efficiency(
 
 
 @lru_cache(maxsize=8)  # a sweep asks again and again
-def _read(path: Path, _changed: int, whole: bool) -> Profile:
-    return load_profile(path) if whole else load_fits(path)
+def _read(path: Path, _changed: int, own: bool, passes: bool) -> Profile:
+    return load_profile(path) if own else load_fits(path, passes=passes)
 
 
 def efficiency_of(

@@ -117,8 +117,8 @@ def by_profile(
         return default
     from llmcost.machine.calibration import measured_efficiency  # most GPUs have no profile, and need none of this
 
-    gpus, whole = dict.fromkeys((hardware.name, own, measured)), profile is not None or phase is not None
-    found = measured_efficiency(path, gpus, dtype, default, phase, weights, whole=whole)
+    gpus = dict.fromkeys((hardware.name, own, measured))
+    found = measured_efficiency(path, gpus, dtype, default, phase, weights, own=profile is not None)
     paid = 1.0 if found is default or profile is not None or own == measured else paid_for(hardware)
     if paid == 1.0:
         return found

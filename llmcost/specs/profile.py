@@ -286,10 +286,14 @@ def load_profile(path: Path) -> Profile:
     return profile_from(document_of(read_text(path), str(path)))
 
 
-def load_fits(path: Path) -> Profile:
-    """A profile of ours without its rows and passes, which are nearly all of the file: what a prediction needs."""
-    head, rows, _ = read_text(path).partition('\n"steps": [')  # as `profile_text` writes it
-    return profile_from(document_of(f'{head}\n"steps": [], "rows": []}}', str(path))) if rows else load_profile(path)
+def load_fits(path: Path, *, passes: bool = False) -> Profile:
+    """A profile of ours without its rows, which are nearly all of the file; `passes`: with those of whole passes."""
+    head, steps, rest = read_text(path).partition('\n"steps": [')  # as `profile_text` writes it
+    measured, rows, _ = rest.partition('\n"rows": [')
+    if not rows:
+        return load_profile(path)
+    kept = f"{steps}{measured}" if passes else '"steps": [],'
+    return profile_from(document_of(f'{head}{kept} "rows": []}}', str(path)))
 
 
 def profile_from(document: Document) -> Profile:

@@ -94,6 +94,7 @@ def test_flashmla_on_an_h800_comes_within_a_tenth_by_an_h200s_profile():
 def test_the_head_of_a_profile_has_all_that_predictions_need():
     path = shipped("hardware") / "profiles" / "h200.json"
     assert load_fits(path) == load_profile(path)._replace(rows=(), steps=())
+    assert load_fits(path, passes=True) == load_profile(path)._replace(rows=())
 
 
 def test_a_contended_profile_is_used_with_a_warning(cli, tmp_path):
