@@ -73,7 +73,7 @@ def plan(
             changed={
                 "prompt": {"help": "With --serve: tokens of a prompt.", "default": "1024"},
                 "output": {"help": "With --serve: tokens of an answer.", "default": "256"},
-                "memory_utilization": {"default": "1, or 0.9 with --serve"},
+                "memory_utilization": {"default": "1; with --serve the engine's own, or 0.9"},
                 "engine": {
                     "help": "The engine that trains or, with --serve, serves: a shipped name or a YAML spec.",
                     "default": "the usual one",

@@ -255,13 +255,13 @@ QUANTITIES: dict[str, Quantity] = {
     "memory.set_aside_bytes": Quantity(
         "B",
         "left free for fragmentation and all else",
-        "vLLM, gpu_memory_utilization (0.9 by default)",
+        "vLLM, gpu_memory_utilization",
         "vram utilization reserve 预留",
     ),
     "memory.overhead_bytes": Quantity(
         "B",
         "the runtime's own, and what is set aside for fragmentation and all else",
-        "vLLM, gpu_memory_utilization (0.9 by default)",
+        "vLLM, gpu_memory_utilization",
         "vram 额外显存",
     ),
     "memory.total_bytes": Quantity(

@@ -93,7 +93,10 @@ def memory_rows(e: Estimate) -> list[tuple[str, str, str]]:
         return rows
     runtime = context_of(e.hardware) + ", communication buffers" * (w.tp * w.pp * w.ep > 1)
     runtime += ", room for weights that are copied" * (e.offload is not None)
-    aside = f"fragmentation and all else (--memory-utilization {w.memory_utilization:g})"
+    share = f"--memory-utilization {w.memory_utilization:g}"
+    if w.free_memory_fraction is not None:
+        share = f"--free-memory-fraction {w.free_memory_fraction:g}"
+    aside = f"fragmentation and all else ({share})"
     return [
         *rows,
         ("  runtime", scaled(m.runtime_bytes, "B"), runtime),

@@ -51,6 +51,7 @@ from llmcost.serving.options import (
     OF_A_MIX,
     SIZES,
     SMALL_CHUNK,
+    USUAL_UTILIZATION,
     Options,
     Workload,
 )
@@ -360,6 +361,7 @@ def _filled_in(
         dtype=dtype,
         weight_dtype=weights,
         kv_dtype=options.kv_dtype or activation_dtype(dtype),
+        memory_utilization=options.memory_utilization or USUAL_UTILIZATION,
         attention_dtype=options.attention_dtype or activation_dtype(dtype),
         gpus=layout.gpus(),
         gpus_per_node=layout.gpus_per_node,
@@ -424,6 +426,7 @@ def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) 
         max_num_seqs=options.max_num_seqs or engine.default("max_num_seqs", hardware),
         cuda_graphs=graphs if options.cuda_graphs is None else options.cuda_graphs,
         kv_dtype=options.kv_dtype or engine.cache_of(weights),
+        memory_utilization=options.memory_utilization or engine.memory_utilization,
         free_memory_fraction=engine.free_memory_fraction if fraction is None else fraction,
         reserve_output=options.reserve_output or engine.reserve_output,
         head_dtype=options.head_dtype or (options.weight_dtype if engine.quantised_head else None),

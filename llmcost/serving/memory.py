@@ -2,7 +2,7 @@
 
 Weights, the KV cache of every sequence at its full context in whole pages, the activations alive at the worst moment,
 what the runtime holds, and what is set aside for fragmentation and all else: 1 - u of what the driver reports, u being
-the `--memory-utilization` of serving engines (0.9 is vLLM's default, docs.vllm.ai, `gpu_memory_utilization`).
+the `--memory-utilization` of serving engines (each engine's file has its default).
 Of several GPUs it is the fullest: the pipeline stage with the embedding or the LM head, whichever is larger, of the
 data-parallel rank with the most sequences.
 

@@ -22,6 +22,7 @@ MOST_TOKENS = 10**16
 LEAST_RATE = 1e-6  # requests a second
 MOST_PUE = 100
 CHUNK, SMALL_CHUNK, LARGE_MEMORY = 8192, 2048, 70 * 2**30  # tokens, and bytes of memory from which it is the larger one
+USUAL_UTILIZATION = 0.9  # of the memory, where no engine says another share
 MOST_SPECULATED = 15  # tokens: a block of the cache holds them and the next one
 GATHER = "gather"  # all-gather of all tokens, reduce-scatter of what experts make of them
 ALL2ALL = ("alltoall", "deepep", "hybridep", GATHER)  # libraries of hardware/collectives, and that
@@ -442,9 +443,12 @@ class Options(NamedTuple):
     memory_utilization: Annotated[
         Number,
         share(
-            "Share of the GPU's memory that may be used, as vLLM's.", letter="u", meaning="share of the memory in use"
+            "Share of the GPU's memory that may be used, as vLLM's.",
+            default="the engine's own, or 0.9",
+            letter="u",
+            meaning="share of the memory in use",
         ),
-    ] = 0.9
+    ] = None
     free_memory_fraction: Annotated[
         Number,
         share(

@@ -71,7 +71,7 @@ SCHEMA = record(
         "errors": mapping(_sourced(number(0, 1000)), choice("tpot", "ttft")),
         "figures": mapping(_sourced(number(0, 1e12))),
         **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
-        "free_memory_fraction": _sourced(_SHARE),
+        **dict.fromkeys(("memory_utilization", "free_memory_fraction"), _sourced(_SHARE)),
         "activations": _sourced(choice("bf16", "fp16")),
         "no_server": _sourced(TEXT),
         **dict.fromkeys(("reserve_output", "cpus"), _sourced(FLAG)),
@@ -157,8 +157,9 @@ class EngineSpec(NamedTuple):
     (hardware/collectives), NCCL, kernels of its own. `cpus`: it runs on CPUs too, and its figures may be taken for
     them. `copies_from`: tokens at a time from which it copies weights out of the host's memory to the GPU; None:
     whenever that is quicker. `nearby`: runs of one's own that times near them follow. `no_server`: why no command
-    starts a server of it. `block_size`: tokens of a page of its KV cache; None: as vLLM has it. `like`: the shipped
-    engine whose facts hold where the file says nothing else.
+    starts a server of it. `block_size`: tokens of a page of its KV cache; None: as vLLM has it. `memory_utilization`:
+    share of a GPU's memory that it uses unless told otherwise; `free_memory_fraction`: its cache's share of what the
+    model leaves. `like`: the shipped engine whose facts hold where the file says nothing else.
     """
 
     name: str
@@ -181,6 +182,7 @@ class EngineSpec(NamedTuple):
     figures: dict[str, float] = {}  # noqa: RUF012 - a shared empty default that nothing writes to
     chunk: tuple[Limit, ...] = ()
     max_num_seqs: tuple[Limit, ...] = ()
+    memory_utilization: float | None = None
     free_memory_fraction: float | None = None
     reserve_output: bool = False
     quantised_head: bool = False

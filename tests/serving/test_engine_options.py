@@ -147,6 +147,19 @@ def test_gpt_oss_does_not_start_on_one_h100_where_vllm_said_so(cli):
     assert "activations              7.95 GB   the sampler, 1,024 sequences at once (--max-num-seqs)" in shown
 
 
+def test_an_engine_uses_its_own_share_of_the_memory_unless_told_another(cli):
+    def shares(engine, share=None):
+        options = Options(engine=engine, memory_utilization=share)
+        found = estimate(LLAMA, H100, options)
+        return found.workload.memory_utilization, 1 - found.memory.set_aside_bytes / found.memory.usable_bytes
+
+    for engine, share in ((None, 0.9), ("ideal", 0.9), ("vllm", 0.9), ("vllm-0.33", 0.92)):  # as their files say
+        assert shares(engine) == (share, pytest.approx(share))
+        assert shares(engine, 0.5) == (0.5, pytest.approx(0.5))
+    shown = cli("estimate", "llama3-8b", "--hw", "h100", "--engine", "trtllm").out
+    assert "all else (--free-memory-fraction 0.9)" in shown  # of what the model leaves, and no share of the whole
+
+
 def test_the_sampler_counts_the_requests_that_may_run_and_no_more_than_tokens_of_a_step():
     """vLLM 0.19: logits in 16 and in 32 bits, probabilities and random numbers, 14 bytes for each of 128,256 tokens."""
 
