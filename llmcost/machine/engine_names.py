@@ -11,7 +11,7 @@ from llmcost.machine.defaults import DATA_CENTRE, FAMILIES
 from llmcost.machine.efficiency import FIGURES, OF_ENGINES
 from llmcost.model.formats import FORMATS
 from llmcost.specs.catalog import known_values, names, shipped
-from llmcost.specs.engine import OWN_COLLECTIVES, EngineSpec
+from llmcost.specs.engine import LIMITS, OWN_COLLECTIVES, EngineSpec
 
 LINKS = ("PCIe",)  # where figures of collectives may be others
 TAKEN = {*OF_ENGINES, *(name.partition("@")[0] for name in FIGURES)}  # figures that predictions take
@@ -53,7 +53,7 @@ def _unknown_gpus(engine: EngineSpec) -> Iterator[Unknown]:
             if value not in known and value.translate(NO_DIGITS) not in letters and (near := _near(value, known, NEAR)):
                 yield (field,), f"{value!r}: no GPU is of this {kind}; nearest: {near}"
     gpus = names("hardware")
-    for field in ("chunk", "max_num_seqs"):
+    for field in LIMITS:
         for each in (pattern for limit in getattr(engine, field) for pattern in limit.gpus):
             if not matching(gpus, each):
                 yield (field,), f"{each!r}: no GPU has such a name; nearest: {_near(each, gpus)}"

@@ -39,6 +39,7 @@ _RUN = record(
 )
 OWN_COLLECTIVES = ("custom", "gather", "nccl")  # what engines have besides the libraries of hardware/collectives
 MOST_RUNS = 1000  # of one's own that an engine's file keeps
+LIMITS = ("chunk", "max_num_seqs", "captures")  # fields that say which GPUs they hold for
 SPLITS = ("tp", "pp", "ep")  # ways of splitting one copy of a model
 JOINED = (
     "sources",
@@ -70,7 +71,7 @@ SCHEMA = record(
         ),
         "errors": mapping(_sourced(number(0, 1000)), choice("tpot", "ttft")),
         "figures": mapping(_sourced(number(0, 1e12))),
-        **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
+        **dict.fromkeys(LIMITS, _LIMIT),
         **dict.fromkeys(("memory_utilization", "free_memory_fraction"), _sourced(_SHARE)),
         "activations": _sourced(choice("bf16", "fp16")),
         "no_server": _sourced(TEXT),
@@ -159,7 +160,9 @@ class EngineSpec(NamedTuple):
     whenever that is quicker. `nearby`: runs of one's own that times near them follow. `no_server`: why no command
     starts a server of it. `block_size`: tokens of a page of its KV cache; None: as vLLM has it. `memory_utilization`:
     share of a GPU's memory that it uses unless told otherwise; `free_memory_fraction`: its cache's share of what the
-    model leaves. `like`: the shipped engine whose facts hold where the file says nothing else.
+    model leaves. `captures`: the largest batch that decode's CUDA graphs are captured for; larger ones are started
+    kernel by kernel, which no time here takes up. `like`: the shipped engine whose facts hold where the file says
+    nothing else.
     """
 
     name: str
@@ -182,6 +185,7 @@ class EngineSpec(NamedTuple):
     figures: dict[str, float] = {}  # noqa: RUF012 - a shared empty default that nothing writes to
     chunk: tuple[Limit, ...] = ()
     max_num_seqs: tuple[Limit, ...] = ()
+    captures: tuple[Limit, ...] = ()
     memory_utilization: float | None = None
     free_memory_fraction: float | None = None
     reserve_output: bool = False
@@ -233,7 +237,7 @@ class EngineSpec(NamedTuple):
         return next(said, None)
 
     def default(self, name: str, hardware: HardwareSpec | None) -> int | None:
-        """Its `chunk` or `max_num_seqs` on a GPU; None where it has no such bound."""
+        """Its default of one of LIMITS on a GPU; None where it has no such bound."""
         return next((limit.value for limit in getattr(self, name) if limit.holds(hardware)), None)
 
 
@@ -288,7 +292,7 @@ def _said_in(document: Document) -> EngineSpec:
     for name, entry in list(fields.items()):
         if isinstance(entry, dict) and "value" in entry:
             fields[name] = taken((name,), entry)
-    for name in ("chunk", "max_num_seqs"):
+    for name in LIMITS:
         fields[name] = tuple(
             Limit(taken((name, at), each), _below(document, name, at, each), tuple(each.get("gpus", ())))
             for at, each in enumerate(fields.get(name, ()))

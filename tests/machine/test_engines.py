@@ -182,6 +182,15 @@ def test_shipped_engines_name_nothing_that_is_unknown(engine):
     assert not list(unknown_names(load_engine(engine)))
 
 
+def test_an_engine_says_which_batches_its_graphs_are_captured_for(cli):
+    sglang, later = load_engine("sglang"), load_engine("sglang-0.5.23")
+    gpus = [load_hardware(name) for name in ("rtx4080", "rtx5090", "l40s", "h100-sxm", "b200")]
+    assert [sglang.default("captures", gpu) for gpu in gpus] == [8, 24, 32, 256, 512]  # 16, 32, 48, 80 and 180 GB
+    assert [later.default("captures", gpu) for gpu in gpus] == [8, 48, 32, 256, 512]
+    assert load_engine("lmdeploy").default("captures", gpus[0]) is None  # it starts kernels one by one
+    assert re.search(r"\ncaptures +128 +streams ", cli("engines", "trtllm").out)
+
+
 def test_vllm_takes_a100s_alone_for_small_by_their_name():
     """An A800 has as much memory, and another name (get_batch_defaults)."""
     defaults = [load_engine("vllm").default("chunk", load_hardware(gpu)) for gpu in ("a100-80gb-sxm", "a800-80gb-sxm")]
