@@ -334,7 +334,7 @@ def _expert_product(
         else:
             high = touched / maximum(LEAST_TOUCHED, -expm1(-tile[0] * touched / maximum(LEAST_TOUCHED, rows)))
         ways.append(_waves(x, f, high * ceil_div(n, tile[1]), tile, k, width)[0])
-    if x.by_tokens:
+    if x.by_tokens and not padded:  # whose tile is one
         ways = [ways[0] + many * (ways[1] - ways[0])]
     moved = touched * k * n * width.weight + laid * (k * width.activation + 2 * n)
     around = rows * (k + n) * 2 * x.moved / f.bandwidth

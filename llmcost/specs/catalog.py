@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from os import listdir
 from os.path import isdir, lexists
 from pathlib import Path
@@ -159,22 +159,23 @@ def hardware_of(document: Document) -> HardwareSpec:
         raise document.error(("gpu",), str(error)) from None
 
 
-def load_engine(name: str) -> EngineSpec:
-    """The engine of that name, alias or path. Raises UnknownNameError or SpecError."""
-    return _kept(_engine(name, "engines", "training engines", "trains: it is for llmcost train and plan"), engine_of)
+def load_engine(name: str, *, files: bool = True) -> EngineSpec:
+    """The engine of that name or alias, with `files` also of that path. Raises UnknownNameError or SpecError."""
+    trains = "trains: it is for llmcost train and plan"
+    return _kept(_engine(name, "engines", "training engines", trains, files=files), engine_of)
 
 
 def engine_of(document: Document) -> EngineSpec:
     """The engine that a document describes, with what the shipped one that it is like says beside. Raises SpecError."""
     from llmcost.specs.engine import engine_from  # an answer without an engine needs no schema of one
 
-    return engine_from(document, load_engine)
+    return engine_from(document, partial(load_engine, files=False))  # of a path, one might be like itself
 
 
-def _engine(name: str, kind: str, others: str, what: str) -> Path:
+def _engine(name: str, kind: str, others: str, what: str, *, files: bool = True) -> Path:
     """The file of an engine. Raises UnknownNameError, or for an engine of the other kind InputError: `what` it does."""
     try:
-        return find(kind, name)
+        return find(kind, name, files=files)
     except UnknownNameError:
         if plain(name) not in _aliases(others):
             raise

@@ -259,7 +259,7 @@ def _beside(document: Document, own: EngineSpec, load: Callable[[str], EngineSpe
         base = load(own.like)
     except InputError as error:
         raise document.error(("like",), str(error)) from None
-    if base.like or own.like.endswith((".yaml", ".yml")):
+    if base.like:
         raise document.error(("like",), f"{own.like!r}: name a shipped engine that says everything itself")
     for name in own.sources.keys() & base.sources.keys():
         raise document.error(("sources", name), f"the engine {own.like} has a source of this name: take another one")

@@ -276,11 +276,13 @@ def test_a_file_that_is_like_another_engine_says_only_what_is_different(tmp_path
     [
         ("like: vllm", "like: vlm", "like: unknown engine 'vlm'; nearest: vllm"),
         ("like: vllm", "like: vllm-0.33", "'vllm-0.33': name a shipped engine that says everything itself"),
+        ("like: vllm", "like: mine.yaml", "like: unknown engine 'mine.yaml'"),  # itself, were it read
         ("own", "cli", "sources.cli: the engine vllm has a source of this name: take another one"),
         ("0.5, source: own", "0.5, source: other", "figures.host.request.source: 'other' is not one of this file's"),
     ],
 )
-def test_what_a_file_is_like_is_a_shipped_engine_and_its_sources_are_its_own(tmp_path, old, new, problem):
+def test_what_a_file_is_like_is_a_shipped_engine_and_its_sources_are_its_own(tmp_path, monkeypatch, old, new, problem):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text(LIKE.replace(old, new), "utf-8")
     with pytest.raises(SpecError, match=re.escape(problem)) as refusal:
         load_engine(str(tmp_path / "mine.yaml"))

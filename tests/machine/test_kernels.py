@@ -107,6 +107,14 @@ def test_rows_of_other_gpus_experts_are_passed_over():
     assert time(passed=0.0, padded=10.0) == time()
 
 
+def test_rows_that_are_laid_out_have_one_tile_whatever_a_kernel_chooses_by_tokens():
+    def time(by_tokens):
+        there = EXPERTS._replace(by_tokens=by_tokens)
+        return kernels.expert_product_seconds(there, F, 100, 200, 8, 1000, 100, 100, BF16, padded=128)
+
+    assert time(1.0) == time(0.0) > 0
+
+
 def test_the_fullest_gpu_has_a_row_however_many_gpus_there_are():
     def time(tokens, parts, topk):
         return kernels.experts_seconds(EXPERTS, F, tokens, 256, topk, 1000, 100, BF16, parts=parts)

@@ -103,6 +103,8 @@ def test_lengths_that_nothing_tells_differ_about_their_means_where_the_model_tak
     run = as_run(LLAMA, means)
     assert (run.prompt, run.output, run.context) == (2000, 400, None)
     assert run.range_ratio == pytest.approx(0.3)
+    few = as_run(LLAMA, means._replace(prompt=3, output=1, context=None))
+    assert (few.prompt, few.output) == (4, 1)  # from 2 to 4; of one token none that differ
     long = as_run(LLAMA, means._replace(prompt=120_000, output=300, context=None))
     assert (long.prompt, long.output, long.range_ratio) == (120_000, 300, 1)
 

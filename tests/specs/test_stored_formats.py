@@ -249,6 +249,8 @@ def test_an_error_of_such_a_file_names_it_and_its_line(tmp_path, cli, beside, sa
 
 HOSTILE = {
     "bits of many digits": {"quant_method": "exl2", "bits": 1e308, "head_bits": 6},
+    "bits that are a text": {"quant_method": "exl3", "bits": "4", "head_bits": 6},
+    "bits that are a list": {"quant_method": "exl3", "bits": [4, 4], "head_bits": 6},
     "bits that are true": {"quant_method": "exl3", "bits": True, "head_bits": 6},
     "a head of a list": {"quant_method": "exl2", "bits": 4, "head_bits": [6]},
     "modes of MLX": {"bits": 4, "group_size": 64, "mode": "mxfp5"},
@@ -257,6 +259,7 @@ HOSTILE = {
     "rules of torchao": torchao({"_type": "Int5WeightOnlyConfig", "_data": {}}),
     "a rule that is no object": torchao(BY_GROUP, **{"model.embed_tokens": 5}),
     "a kind of AutoRound": {"quant_method": "auto-round", "bits": 4, "group_size": 32, "data_type": ["mx_fp"]},
+    "a group of AutoRound": {"quant_method": "auto-round", "bits": 8, "group_size": {"a": 1}, "data_type": "fp"},
     "two formats of one part": {
         "quant_method": "auto-round",
         "bits": 4,

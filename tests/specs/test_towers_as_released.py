@@ -81,3 +81,9 @@ def test_the_class_of_the_first_omni_model_has_a_head_for_all_its_name():
     whole |= {"thinker_config": json.loads(json.dumps(omni("qwen2_5_omni_thinker").to_dict()))}
     model = model_from(document_of(whole, "config.json", "omni"))
     assert estimate(model, None, Options(context=64)).model.params.lm_head == 320 * 64
+
+
+def test_grids_that_are_no_list_are_as_good_as_none():
+    config = config_of("llava_onevision").to_dict() | {"image_grid_pinpoints": 5}
+    (eye,) = towers_of(config, 64)
+    assert eye["rule"] == "unknown"

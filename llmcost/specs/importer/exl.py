@@ -34,7 +34,8 @@ def base_of(said: dict[str, Any]) -> str:
 
 def is_average(said: dict[str, Any]) -> bool:
     """Whether the bytes of each layer are known by the average alone."""
-    whole = said.get("quant_method") == "exl3" and float(said.get("bits") or 0.5).is_integer()
+    bits = said.get("bits")
+    whole = said.get("quant_method") == "exl3" and isinstance(bits, int | float) and bits % 1 == 0
     return not whole and not said.get("tensor_storage")
 
 

@@ -71,7 +71,9 @@ def _auto_round(said: dict[str, Any]) -> str:
         return "nvfp4" if (bits, group) == (4, 16) else ""
     if not kind.startswith("fp") or bits != 8:
         return ""
-    return _blocks(group) if isinstance(group, list) else {-1: "fp8-channel", 0: "fp8"}.get(group or 0, "")
+    if isinstance(group, list):
+        return _blocks(group)
+    return "fp8-channel" if group == -1 else "" if group else "fp8"
 
 
 def _blocks(size: Any) -> str:

@@ -138,8 +138,8 @@ def _tiled(config: dict[str, Any], hidden: int, kind: str, usual: str) -> Towers
     wide, bias, taken = _states(whole, eye) * eye.width, whole.flag("multimodal_projector_bias"), _taken(whole, eye)
     found = [*eye.operators, *projector("projector", wide, hidden, hidden, bias=bias), table("break", hidden)]
     eye.part.refuse_what_is_left()
-    side, grids = eye.part.size("image_size"), []
-    for grid in whole.get("image_grid_pinpoints") or ():
+    side, grids, listed = eye.part.size("image_size"), [], whole.get("image_grid_pinpoints")
+    for grid in listed if isinstance(listed, list) else ():
         match grid:
             case [int(high), int(across)] if 0 < side <= min(high, across) and high % side == across % side == 0:
                 grids.append([high // side, across // side])
