@@ -33,7 +33,7 @@ def estimate_tables(model: ModelSpec, e: Estimate, shown: Shown = Shown()) -> li
     counts = [Table("", ("", "", ""), "lrl", rows)]
     if e.hardware is None:
         return [answer, *counts, Table("", ("",), "l", (), (NO_GPU,))]
-    mix = [serving_table(e.workload, e.serving, e.accuracy)] if e.serving else []
+    mix = [serving_table(e.workload, e.serving, e.accuracy, shown.run)] if e.serving else []
     notes = (*notes_of(e, shown), *bases_of(e, shown))
     return [answer, *mix, speed_table(e, shown), *counts, Table("", ("",), "l", (), notes)]
 
@@ -199,7 +199,7 @@ def _arrivals(w: Workload) -> str:
     """How the requests of a mix come, in words."""
     parts = []
     if w.rate is not None:
-        parts.append(f"{w.rate:g} requests a second arrive")
+        parts.append(f"{w.rate:g} requests a second arrive" if w.rate != 1 else "1 request a second arrives")
     if w.requests is not None:
         parts.append(f"{w.requests:,} in all" if parts else f"{counted(w.requests, 'request')}, all there at once")
     if w.concurrency is not None:

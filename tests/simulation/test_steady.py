@@ -1,5 +1,8 @@
 """What `estimate` says of requests under load, beside the simulator: within a tenth, or the simulator's own answer."""
 
+import json
+import shlex
+
 import pytest
 
 import llmcost
@@ -117,5 +120,9 @@ def test_python_and_compare_give_the_same_answer_and_the_page_says_what_it_rests
     page = cli("estimate", "llama3.1-8b", "--hw", "h100", *typed).out
     assert "Expected: 1,000 requests simulated, as a formula is rough here" in page
     assert "more and more wait; TTFT here is of the first 1,000 requests" in page
+    [run] = [line.split(": ")[1] for line in page.splitlines() if line.startswith("Other percentiles: llmcost ")]
+    seen = json.loads(cli(*shlex.split(run)[1:], "--json").out)
+    assert seen["ttft_seconds"]["mean"] == pytest.approx(one.expected.ttft_seconds)
+    assert seen["ttft_seconds"]["p50"] == pytest.approx(one.simulated.ttft_p50_seconds)
     beside = cli("compare", "llama3.1-8b", "--hw", "h100", *typed).out
     assert "Requests in flight simulated: llama3.1-8b on h100-sxm under vllm." in beside
