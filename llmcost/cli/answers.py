@@ -33,6 +33,7 @@ BEYOND_A_PASS = (
 )  # fmt: skip
 OF_CONTEXT = {"c", "s"}  # letters of formulas: what the context and the prompt are
 IDLE = ("context", "mfu", "tokens", "logits")  # options that no request of a mix depends on
+UNDER_LOAD = "serving.expected."  # figures of a mix that estimate simulates where their formula is rough
 POINTS = 8  # of the curve of a figure along the context
 
 
@@ -281,7 +282,22 @@ def explain(
     if files.places():
         _draw_figures(files, spec, chip, options, found)
     words = "" if asked is None or at_path(asked, QUANTITIES) else asked
+    if chip is not None and any(each.quantity.startswith(UNDER_LOAD) for each in found.explanations):
+        _note_rough(spec, chip, options)
     show_explanations(found, words, as_json=form.json, as_latex=latex, unknown=spec.unknown_keys)
+
+
+def _note_rough(spec: "ModelSpec", chip: "HardwareSpec", options: Options) -> None:
+    """Say on stderr where the formula of a mix is rough, and that `estimate` then has other times, if it has."""
+    from llmcost.cli.output import say
+    from llmcost.simulation.steady import steady
+
+    serving = steady(spec, chip, options).serving
+    if serving is None or serving.simulated is None:
+        return
+    ran = serving.simulated.requests
+    other = "llmcost simulate runs every request" if ran is None else f"estimate's are of {ran:,} requests simulated"
+    say(f"note: the formula of expected times is rough for this mix: {other}")
 
 
 def _write_page(file: Path, spec: "ModelSpec", found: "Explanations", known: "Mapping[str, Explanation]") -> None:

@@ -126,3 +126,19 @@ def test_python_and_compare_give_the_same_answer_and_the_page_says_what_it_rests
     assert seen["ttft_seconds"]["p50"] == pytest.approx(one.simulated.ttft_p50_seconds)
     beside = cli("compare", "llama3.1-8b", "--hw", "h100", *typed).out
     assert "Requests in flight simulated: llama3.1-8b on h100-sxm under vllm." in beside
+
+
+def test_a_formula_that_is_rough_says_so_where_it_is_explained(cli):
+    """The cache has room for some 380 of 400 requests: estimate simulates a short run, and keeps the formula for 600."""
+    of = ["--hw", "h100", "--engine", "vllm", "--prompt", 1000, "--output", 300]
+    explained = ["explain", "llama3-8b", "serving.expected.tpot_seconds", *of]
+    note = "note: the formula of expected times is rough for this mix: "
+    assert note + "estimate's are of 500 requests simulated" in _said(
+        cli, *explained, "--concurrency", 400, "--requests", 500
+    )
+    assert note + "llmcost simulate runs every request" in _said(cli, *explained, "--concurrency", 600)
+    assert "rough" not in _said(cli, *explained, "--concurrency", 20)
+
+
+def _said(cli, *typed):
+    return " ".join(cli(*typed).err.split())
