@@ -129,7 +129,7 @@ def test_python_and_compare_give_the_same_answer_and_the_page_says_what_it_rests
 
 
 def test_a_formula_that_is_rough_says_so_where_it_is_explained(cli):
-    """The cache has room for some 380 of 400 requests: estimate simulates a short run, and keeps the formula for 600."""
+    """The cache has room for some 380 of 400 requests: a short run is simulated, one of 600 is not."""
     of = ["--hw", "h100", "--engine", "vllm", "--prompt", 1000, "--output", 300]
     explained = ["explain", "llama3-8b", "serving.expected.tpot_seconds", *of]
     note = "note: the formula of expected times is rough for this mix: "
