@@ -71,10 +71,10 @@ def _verdict(model: ModelSpec, e: Estimate, shown: Shown) -> list[tuple[str, str
         missing = f"{lacking(e, e.hardware)} is not known from any source: neither is what depends on it."
         return [*fits, *would, ("Not known", missing), *cost]
     speed = ("Speed", _speed(e, shown.bases[-1]))
-    return [*fits, *would, *_overload(e), speed, *cost, ("Binds", _binds(e))]
+    return [*fits, *would, *_overload(e, shown), speed, *cost, ("Binds", _binds(e))]
 
 
-def _overload(e: Estimate) -> list[tuple[str, str]]:
+def _overload(e: Estimate, shown: Shown) -> list[tuple[str, str]]:
     """A row where more requests arrive than are answered."""
     s, rate = e.serving, e.workload.rate
     if s is None or rate is None or s.limited_by in (None, "rate", "requests"):
@@ -82,8 +82,9 @@ def _overload(e: Estimate) -> list[tuple[str, str]]:
     answered = per_second(s.expected.requests_per_s, "requests")
     ran = None if s.simulated is None else s.simulated.requests
     told = f"{rate:g} requests/s arrive, {answered} are answered: more and more wait"
-    here = "TTFT here is without that wait" if ran is None else f"TTFT here is of the first {ran:,} requests"
-    return [(Alarm("OVERLOADED"), Alarm(f"{told}; {here}"))]
+    here = "; TTFT here is without that wait" if ran is None else f"; TTFT here is of the first {ran:,} requests"
+    of_the_load = shown.bases[-1] == "expected"  # the last basis, of which the TTFT below is
+    return [(Alarm("OVERLOADED"), Alarm(f"{told}{here * of_the_load}"))]
 
 
 def _fit(model: ModelSpec, e: Estimate) -> str:

@@ -140,5 +140,14 @@ def test_a_formula_that_is_rough_says_so_where_it_is_explained(cli):
     assert "rough" not in _said(cli, *explained, "--concurrency", 20)
 
 
+def test_a_sweep_says_where_the_formula_of_its_mixes_is_rough(cli):
+    of = ["sweep", "llama3-8b", "--hw", "h100"]
+    mix = [*of, "--prompt", 1000, "--output", 300]
+    beyond = "by a formula, which is rough where {}: llmcost simulate."
+    assert beyond.format("load_share is 0.7 or more") in cli(*mix, "--rate", "2,20").out
+    assert beyond.format("not all have room for their whole length") in cli(*mix, "--concurrency", "8,400").out
+    assert "rough" not in cli(*of, "--batch", "8,400").out
+
+
 def _said(cli, *typed):
     return " ".join(cli(*typed).err.split())
