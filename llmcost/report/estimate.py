@@ -120,6 +120,7 @@ def _speed(e: Estimate, basis: str) -> str:
         return f"{ttft}TPOT {timed(s.tpot_seconds)}{how}; {rates}, with {running(e.serving)} running"
     prefill, decode = getattr(e.prefill, basis), getattr(e.decode, basis)
     told = "" if basis == "expected" else f", {basis}"
+    told += f" at batch {w.batch:,}, whatever the load" * (e.serving is not None)
     if not generates(e):
         return f"the batch in {timed(prefill.seconds)}, {per_second(prefill.sequences_per_s, 'sequences')}{told}"
     if e.request is not None:
