@@ -28,6 +28,7 @@ _VALUE_AT = re.compile(rf"({_VALUE})\s*([A-Za-z]*)")
 _NAME_AT = re.compile(rf"({_NUMBER}|{_NAME})\s*([A-Za-z]*)")
 _CHUNK = re.compile(r"\s|[(«\"]|[^\s(«\"]+")  # where a phrase may begin
 _ENGLISH = re.compile(r"[A-Za-z][a-z]+(?:[-'/][A-Za-z]?[a-z]+)*")  # no name of a thing, option, unit or figure
+_COMMAND = re.compile(r"llmcost [a-z]+ \S+ --.+")  # to be typed, to the end of its line
 _MARKS = ".,;:()«»\"'?!"
 _CHINESE = r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
 _MARK = re.compile(  # at Chinese letters: marks with the space behind them, a full stop, a space between two
@@ -53,8 +54,8 @@ class Language(NamedTuple):
 
 @cache
 def translated(text: str, language: str) -> str:
-    """A text in a language, titles as they are. Words that are moved apart to stand below each other still do."""
-    return "\n".join(_around_titles(line, _language(language)) for line in text.split("\n"))
+    """A text in a language, titles and commands as they are. Words moved apart to stand below each other still do."""
+    return "\n".join(_up_to_a_command(line, _language(language)) for line in text.split("\n"))
 
 
 def untold(text: str, language: str) -> list[str]:
@@ -116,6 +117,12 @@ def _line(line: str, known: Language) -> str:
         if gap:
             said += " " * max(column - wide(said), 2)
     return said
+
+
+def _up_to_a_command(line: str, known: Language) -> str:
+    """A line in the language; a command at its end, which is to be typed, stays."""
+    typed = _COMMAND.search(line)
+    return _around_titles(line, known) if typed is None else _around_titles(line[: typed.start()], known) + typed[0]
 
 
 def _around_titles(line: str, known: Language) -> str:
