@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmcost.ground.titles import kept as kept_titles
-from llmcost.report.wrapping import wide
+from llmcost.report.wrapping import COMMAND, wide
 
 _UNIT = r"(?:[kKMGTPE]?i?B|[kMGTPEZ]?(?:FLOP|MAC)[sS]?|[mµn]?s|[kMGT]|min|h|%|M?W|[kM]?J|[kM]Wh|[GT]?B/s|tokens?/s)"
 _NUMBER = r"[-−+~<>≈]?\$?\d(?:[\d,]*\d)?(?:\.\d+)?[A-Za-zµ%×]*"
@@ -28,7 +28,6 @@ _VALUE_AT = re.compile(rf"({_VALUE})\s*([A-Za-z]*)")
 _NAME_AT = re.compile(rf"({_NUMBER}|{_NAME})\s*([A-Za-z]*)")
 _CHUNK = re.compile(r"\s|[(«\"]|[^\s(«\"]+")  # where a phrase may begin
 _ENGLISH = re.compile(r"[A-Za-z][a-z]+(?:[-'/][A-Za-z]?[a-z]+)*")  # no name of a thing, option, unit or figure
-_COMMAND = re.compile(r"llmcost [a-z]+ \S+ --.+")  # to be typed, to the end of its line
 _MARKS = ".,;:()«»\"'?!"
 _CHINESE = r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
 _MARK = re.compile(  # at Chinese letters: marks with the space behind them, a full stop, a space between two
@@ -121,7 +120,7 @@ def _line(line: str, known: Language) -> str:
 
 def _up_to_a_command(line: str, known: Language) -> str:
     """A line in the language; a command at its end, which is to be typed, stays."""
-    typed = _COMMAND.search(line)
+    typed = COMMAND.search(line)
     return _around_titles(line, known) if typed is None else _around_titles(line[: typed.start()], known) + typed[0]
 
 
