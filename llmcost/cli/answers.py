@@ -32,6 +32,8 @@ BEYOND_A_PASS = (
     "batch_prompts", "communicator", "reserve_output", *OF_A_MIX,
 )  # fmt: skip
 OF_CONTEXT = {"c", "s"}  # letters of formulas: what the context and the prompt are
+IDLE = ("context", "mfu", "tokens", "logits")  # options that no request of a mix depends on
+UNDER_LOAD = "serving.expected."  # figures of a mix that estimate simulates where their formula is rough
 POINTS = 8  # of the curve of a figure along the context
 
 
@@ -99,14 +101,14 @@ def estimate(
         return result.to_dict() | more() | priced | ({"remedies": remedies} if remedies else {})
 
     def tables() -> "list[Table]":
-        typed = ["llmcost", "estimate", model, "--hw", str(hw), *(["--as", kind] if kind else [])]
-        typed += [word for key in allow_unknown for word in ("--allow-unknown", key)]
-        remedies = tuple((what, join(typed + asks)) for what, asks in would_fit())
+        named = [model, "--hw", str(hw), *(["--as", kind] if kind else [])]
+        named += [word for key in allow_unknown for word in ("--allow-unknown", key)]
+        remedies = tuple((what, join(["llmcost", "estimate", *named, *asks])) for what, asks in would_fit())
         if chip is not None and not result.memory.fits and not remedies:
             remedies = (("another GPU", join(["llmcost", "fit", model])),)
-        return estimate_tables(
-            spec, result, _shown(options, basis, training=training)._replace(cost=cost, remedies=remedies)
-        )
+        run = "" if result.serving is None or result.serving.simulated is None else _run(spec, options, named)
+        shown = _shown(options, basis, training=training)
+        return estimate_tables(spec, result, shown._replace(cost=cost, remedies=remedies, run=run))
 
     if chip is not None:
         files.write_report(partial(_reported, spec, chip, options, result), tables)
@@ -200,6 +202,26 @@ def _shown(options: Options, basis: str | None, *, training: bool) -> "Shown":
     return Shown(bases, training or basis == "textbook" or options.tokens != usual.tokens)
 
 
+def _run(spec: "ModelSpec", options: Options, named: Sequence[str]) -> str:
+    """What to type for the run of a mix whose formula is rough; "" where a run leaves out what was asked.
+
+    `named`: the model and the GPU, as the user calls them.
+    """
+    from shlex import join
+
+    from llmcost.cli.simulate import WITHOUT
+    from llmcost.simulation.steady import as_run
+    from llmcost.simulation.traffic import requests_of
+
+    usual = Options()
+    asked = as_run(spec, options)._replace(
+        requests=requests_of(options), **{name: getattr(usual, name) for name in IDLE}
+    )
+    if any(getattr(asked, name) != getattr(usual, name) for name in WITHOUT):
+        return ""
+    return join(["llmcost", "simulate", *named, *as_typed(asked)])
+
+
 def _remedies(
     spec: "ModelSpec", chip: "HardwareSpec", options: Options, result: "Estimate"
 ) -> list[tuple[str, list[str]]]:
@@ -260,7 +282,22 @@ def explain(
     if files.places():
         _draw_figures(files, spec, chip, options, found)
     words = "" if asked is None or at_path(asked, QUANTITIES) else asked
+    if chip is not None and any(each.quantity.startswith(UNDER_LOAD) for each in found.explanations):
+        _note_rough(spec, chip, options)
     show_explanations(found, words, as_json=form.json, as_latex=latex, unknown=spec.unknown_keys)
+
+
+def _note_rough(spec: "ModelSpec", chip: "HardwareSpec", options: Options) -> None:
+    """Say on stderr where the formula of a mix is rough, and that `estimate` then has other times, if it has."""
+    from llmcost.cli.output import say
+    from llmcost.simulation.steady import steady
+
+    serving = steady(spec, chip, options).serving
+    if serving is None or serving.simulated is None:
+        return
+    ran = serving.simulated.requests
+    other = "llmcost simulate runs every request" if ran is None else f"estimate's are of {ran:,} requests simulated"
+    say(f"note: the formula of expected times is rough for this mix: {other}")
 
 
 def _write_page(file: Path, spec: "ModelSpec", found: "Explanations", known: "Mapping[str, Explanation]") -> None:

@@ -147,7 +147,8 @@ def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: 
     if w.rate is not None:
         raise InputError(
             f"--rate {w.rate:g}: how many requests are in flight is found step by step, not by a formula; "
-            "explain --concurrency with the number that estimate says run at a time"
+            "explain --concurrency with the number that estimate says run at a time; where estimate simulates, its "
+            "times differ: that formula is rough there"
         )
     size, chip, efficiency = machine_of(hardware, w)
     if not _weights_stay(evaluate(model, hardware, size, w, chip, efficiency, prompt_is_context(options)), chip):

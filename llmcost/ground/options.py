@@ -183,6 +183,8 @@ def as_typed(options: Any) -> list[str]:
         if value == option.value:
             continue
         yes, _, no = option.flag.partition("/")
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         words += [yes if value else no] if option.read is None else [yes, str(value)]
     return words
 

@@ -33,7 +33,7 @@ def estimate_tables(model: ModelSpec, e: Estimate, shown: Shown = Shown()) -> li
     counts = [Table("", ("", "", ""), "lrl", rows)]
     if e.hardware is None:
         return [answer, *counts, Table("", ("",), "l", (), (NO_GPU,))]
-    mix = [serving_table(e.workload, e.serving, e.accuracy)] if e.serving else []
+    mix = [serving_table(e.workload, e.serving, e.accuracy, shown.run)] if e.serving else []
     notes = (*notes_of(e, shown), *bases_of(e, shown))
     return [answer, *mix, speed_table(e, shown), *counts, Table("", ("",), "l", (), notes)]
 
@@ -71,10 +71,10 @@ def _verdict(model: ModelSpec, e: Estimate, shown: Shown) -> list[tuple[str, str
         missing = f"{lacking(e, e.hardware)} is not known from any source: neither is what depends on it."
         return [*fits, *would, ("Not known", missing), *cost]
     speed = ("Speed", _speed(e, shown.bases[-1]))
-    return [*fits, *would, *_overload(e), speed, *cost, ("Binds", _binds(e))]
+    return [*fits, *would, *_overload(e, shown), speed, *cost, ("Binds", _binds(e))]
 
 
-def _overload(e: Estimate) -> list[tuple[str, str]]:
+def _overload(e: Estimate, shown: Shown) -> list[tuple[str, str]]:
     """A row where more requests arrive than are answered."""
     s, rate = e.serving, e.workload.rate
     if s is None or rate is None or s.limited_by in (None, "rate", "requests"):
@@ -82,8 +82,9 @@ def _overload(e: Estimate) -> list[tuple[str, str]]:
     answered = per_second(s.expected.requests_per_s, "requests")
     ran = None if s.simulated is None else s.simulated.requests
     told = f"{rate:g} requests/s arrive, {answered} are answered: more and more wait"
-    here = "TTFT here is without that wait" if ran is None else f"TTFT here is of the first {ran:,} requests"
-    return [(Alarm("OVERLOADED"), Alarm(f"{told}; {here}"))]
+    here = "; TTFT here is without that wait" if ran is None else f"; TTFT here is of the first {ran:,} requests"
+    of_the_load = shown.bases[-1] == "expected"  # the last basis, of which the TTFT below is
+    return [(Alarm("OVERLOADED"), Alarm(f"{told}{here * of_the_load}"))]
 
 
 def _fit(model: ModelSpec, e: Estimate) -> str:
@@ -119,6 +120,7 @@ def _speed(e: Estimate, basis: str) -> str:
         return f"{ttft}TPOT {timed(s.tpot_seconds)}{how}; {rates}, with {running(e.serving)} running"
     prefill, decode = getattr(e.prefill, basis), getattr(e.decode, basis)
     told = "" if basis == "expected" else f", {basis}"
+    told += f" at batch {w.batch:,}, whatever the load" * (e.serving is not None)
     if not generates(e):
         return f"the batch in {timed(prefill.seconds)}, {per_second(prefill.sequences_per_s, 'sequences')}{told}"
     if e.request is not None:
@@ -199,7 +201,7 @@ def _arrivals(w: Workload) -> str:
     """How the requests of a mix come, in words."""
     parts = []
     if w.rate is not None:
-        parts.append(f"{w.rate:g} requests a second arrive")
+        parts.append(f"{w.rate:g} requests a second arrive" if w.rate != 1 else "1 request a second arrives")
     if w.requests is not None:
         parts.append(f"{w.requests:,} in all" if parts else f"{counted(w.requests, 'request')}, all there at once")
     if w.concurrency is not None:

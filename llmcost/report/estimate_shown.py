@@ -25,13 +25,15 @@ class Shown(NamedTuple):
     """What the page of an estimate shows.
 
     `bases`: the columns of its times, the last of which the answer above them is on. `training`: rows of training.
-    `remedies`: what would make the model fit, each with the command that asks for it. `cost`: of tokens.
+    `remedies`: what would make the model fit, each with the command that asks for it. `cost`: of tokens. `run`: the
+    command that runs the mix request by request; "" where none runs the same.
     """
 
     bases: tuple[str, ...] = ("limit", "expected")
     training: bool = False
     remedies: tuple[tuple[str, str], ...] = ()
     cost: Cost | None = None
+    run: str = ""
 
 
 def generates(e: Estimate) -> bool:

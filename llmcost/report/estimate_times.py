@@ -80,8 +80,11 @@ def _filled(row: tuple[str, ...], columns: int) -> tuple[str, ...]:
     return row + ("",) * (columns - len(row))
 
 
-def serving_table(w: Workload, s: Serving, accuracy: Accuracy) -> Table:
-    """A mix of requests: how many run at a time and why no more, rates, and expected times of one among them."""
+def serving_table(w: Workload, s: Serving, accuracy: Accuracy, run: str = "") -> Table:
+    """A mix of requests: how many run at a time and why no more, rates, and expected times of one among them.
+
+    `run`: the command that simulates it.
+    """
     limit, expected = s.limit, s.expected
     why = f", {BINDS[s.limited_by]}" if s.limited_by else ""
     room = f"; the cache has room for {s.max_concurrency:,}"
@@ -104,10 +107,10 @@ def serving_table(w: Workload, s: Serving, accuracy: Accuracy) -> Table:
     ]
     columns = ("", "limit", "expected", OFF)
     table = [_filled(row, len(columns)) for row in rows]
-    return Table(title, columns, "lrrr", table, _simulated(w, s))
+    return Table(title, columns, "lrrr", table, _simulated(s, run))
 
 
-def _simulated(w: Workload, s: Serving) -> tuple[str, ...]:
+def _simulated(s: Serving, run: str) -> tuple[str, ...]:
     """Of which run expected times are, where the formula does not hold, or that they are the formula's all the same."""
     if s.simulated is None:
         return ()
@@ -118,13 +121,13 @@ def _simulated(w: Workload, s: Serving) -> tuple[str, ...]:
         PROMPTS: "prompts take much of the time",
     }[s.simulated.because]
     if s.simulated.requests is None:
-        return (f"Expected by a formula that is rough here ({why}): llmcost simulate runs every request.",)
-    asked = [f"--{name} {getattr(s.simulated, name)}" for name in ("prompt", "output") if w.range_ratio is None]
-    more = f"--range-ratio {s.simulated.range_ratio:g} --requests {s.simulated.requests}"
+        every = (f"Every request runs in: {run}",) if run else ()
+        return (f"Expected by a formula that is rough here ({why}).", *every)
+    percentiles = (f"Other percentiles: {run}",) if run else ()
     return (
         f"Expected: {s.simulated.requests:,} requests simulated, as a formula is rough here ({why}).",
         f"Half of them have their first token within {timed(s.simulated.ttft_p50_seconds)}.",
-        f"Other percentiles: llmcost simulate {' '.join(asked)} {more}",
+        *percentiles,
     )
 
 

@@ -27,7 +27,7 @@ def fit_table(title: str, found: Offers, offers: Sequence[Offer], *, priced: boo
     rows = [_cells(offer, served=served, priced=priced) for offer in offers]
     user = "one sequence" if batch == 1 else f"{batch:,} sequences"
     is_priced = ", which is priced" * priced
-    most = f"; requests: output of those in flight{is_priced}" if served else is_priced
+    most = f"; requests: output of those in flight, by a formula{is_priced}" if served else is_priced
     notes = [
         "weights, memory: of one GPU. batch, context: the largest that have room.",
         f"prefill, decode: tokens/s of all GPUs, {basis}, at {user}; decode at most: at the largest batch{most}.",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmcost.ground.titles import kept as kept_titles
-from llmcost.report.wrapping import wide
+from llmcost.report.wrapping import COMMAND, wide
 
 _UNIT = r"(?:[kKMGTPE]?i?B|[kMGTPEZ]?(?:FLOP|MAC)[sS]?|[mµn]?s|[kMGT]|min|h|%|M?W|[kM]?J|[kM]Wh|[GT]?B/s|tokens?/s)"
 _NUMBER = r"[-−+~<>≈]?\$?\d(?:[\d,]*\d)?(?:\.\d+)?[A-Za-zµ%×]*"
@@ -53,8 +53,8 @@ class Language(NamedTuple):
 
 @cache
 def translated(text: str, language: str) -> str:
-    """A text in a language, titles as they are. Words that are moved apart to stand below each other still do."""
-    return "\n".join(_around_titles(line, _language(language)) for line in text.split("\n"))
+    """A text in a language, titles and commands as they are. Words moved apart to stand below each other still do."""
+    return "\n".join(_up_to_a_command(line, _language(language)) for line in text.split("\n"))
 
 
 def untold(text: str, language: str) -> list[str]:
@@ -116,6 +116,12 @@ def _line(line: str, known: Language) -> str:
         if gap:
             said += " " * max(column - wide(said), 2)
     return said
+
+
+def _up_to_a_command(line: str, known: Language) -> str:
+    """A line in the language; a command at its end, which is to be typed, stays."""
+    typed = COMMAND.search(line)
+    return _around_titles(line, known) if typed is None else _around_titles(line[: typed.start()], known) + typed[0]
 
 
 def _around_titles(line: str, known: Language) -> str:

@@ -100,10 +100,11 @@ def table_of(title: str, columns: Mapping[str, str], blocks: Blocks) -> Table:
     rows = [tuple(map(cell, columns.values(), row)) for block in blocks for row in rows_of(columns.values(), block)]
     align = "".join("l" if kind_of(path) in ("text", "flag") else "r" for path in columns.values())
     heads = (heading.replace(".", "\n").replace("_per_million_", "\nper_million\n") for heading in columns)
-    rough = (
-        f"Requests at a rate are by a formula, which is rough where load_share is {BUSY:g} or more: llmcost simulate."
-    )
-    return Table(title, tuple(heads), align, rows, (rough,) if LOAD in columns.values() else ())
+    rough = f"Requests at a rate are by a formula, which is rough where load_share is {BUSY:g} or more"
+    if LOAD not in columns.values():
+        rough = "Requests in flight are by a formula, which is rough where not all have room for their whole length"
+    mixes = any(path.startswith("serving.") for path in columns.values())
+    return Table(title, tuple(heads), align, rows, (f"{rough}: llmcost simulate.",) if mixes else ())
 
 
 def _whole(column: Array) -> Array:

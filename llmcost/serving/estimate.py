@@ -461,6 +461,10 @@ def _check_sizes(model: ModelSpec, options: Options) -> tuple[Number, Number]:
     else:
         check_positions("--prompt", model.encoder, prompt)
         check_positions("--context less --prompt", model, maximum(1, context - prompt))
+    if options.prompt is None and not prompt >= 1:
+        raise InputError(
+            f"--output {out}: no room for a prompt in the context of {context:,}; give --prompt, or a longer --context"
+        )
     if not 1 <= prompt <= context - out:
         room = f"the context of {context:,}" + (f" less the output of {out:,}" if out else "")
         raise InputError(f"--prompt {prompt}: at least 1 and at most {room}")

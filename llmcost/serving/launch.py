@@ -27,6 +27,7 @@ REACHED_BY: dict[str, tuple[str, ...]] = {
     "all2all": ("all2all",),
     "kv_dtype": ("kv_dtype",),
     "draft": ("draft",),
+    "pooled": ("pooled",),
     "kv_tokens": ("kv_tokens", "kv_blocks"),
     "prefix_caching": ("prefix_caching",),
     "free_memory_fraction": ("free_memory_fraction",),
@@ -225,9 +226,8 @@ def _refuse_unreached(engine: EngineSpec, command: Command, figures: dict[str, A
     for name, ways in REACHED_BY.items():
         if figures[name] in (None, plain.get(name)) or used & set(ways) or (name == "nodes" and command.across_nodes):
             continue
-        raise InputError(
-            f"the command of {engine.title} {command.version} cannot say: {FIGURES[name]} ({figures[name]})"
-        )
+        value = "" if figures[name] is True else f" ({figures[name]})"
+        raise InputError(f"the command of {engine.title} {command.version} cannot say: {FIGURES[name]}{value}")
 
 
 def _text(engine: EngineSpec, argument: Argument, figures: dict[str, Any]) -> str | None:

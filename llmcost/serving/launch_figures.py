@@ -87,6 +87,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "slots": slots,
         "chunk": w.chunk,
         "all_chunk": None if w.chunk is None else w.chunk * sharing,
+        "pooled": None if model.generates else True,
         "chunked": True if w.chunk is not None and w.prompt > w.chunk else None,
         "memory_utilization": w.memory_utilization,
         "free_memory_fraction": w.free_memory_fraction,

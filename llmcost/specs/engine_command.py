@@ -38,6 +38,7 @@ FIGURES = {
     "slots": "requests that are run at a time",
     "chunk": "tokens of prompts that run at a time, at most",
     "all_chunk": "tokens of prompts that run at a time on all ranks that share experts, at most",
+    "pooled": "whole sequences at once: the model gives no tokens",
     "chunked": "prompts run in more than one piece",
     "memory_utilization": "share of the GPU's memory that may be used",
     "free_memory_fraction": "the cache's share of what the model leaves",

@@ -205,7 +205,7 @@ def test_a_data_type_that_the_gpu_lacks_is_refused_with_those_that_it_has(cli):
         (
             "llama3-8b",
             ["--output", "8k"],
-            "--prompt 0: at least 1 and at most the context of 8,192 less the output of 8,192",
+            "--output 8192: no room for a prompt in the context of 8,192; give --prompt, or a longer --context",
         ),
         ("gpt2", ["--context", "1025"], "--context 1025: gpt2 takes 1 to 1,024 positions"),  # a table of 1,024 rows
         ("gpt2", ["--prompt", "1k", "--output", 1], "--context 1025: gpt2 takes 1 to 1,024 positions"),

@@ -84,6 +84,12 @@ def test_titles_stay_as_they_are():
     assert translated(line, "zh") == "Llama 3 8B · NVIDIA GB200, one of its two GPUs：解码"
 
 
+def test_a_command_to_be_typed_stays_as_it_is():
+    """`layers:44` was said as 层：44, which no option takes."""
+    typed = "llmcost estimate llama3-70b --hw rtx4090 --offload layers:44 --host ryzen-9-9950x"
+    assert translated(f"8 GPUs: {typed}", "zh") == f"8 块 GPU: {typed}"
+
+
 def test_prose_of_specs_stays_whole():
     note = "The layers that draft further tokens are left out, whatever attention says."
     assert translated(note, "zh") == note

@@ -388,7 +388,10 @@ REFUSED = {
     ("--dtype", "bf16,bf16"): "--dtype: bf16 comes twice",
     ("--dtype", "fp4"): "--dtype fp4: no source gives NVIDIA H100 SXM5 80GB a peak for it",
     ("--tp", "3,5"): "--tp 3 does not divide the 32 attention heads of llama3-8b",
-    ("--output", "8k"): "--prompt 0: at least 1 and at most the context of 8,192 less the output of 8,192",
+    (
+        "--output",
+        "8k",
+    ): "--output 8192: no room for a prompt in the context of 8,192; give --prompt, or a longer --context",
     ("--metric", "decode.tokens"): "no figure 'decode.tokens'; nearest: ",
     ("--metric", "tokens_per_s"): "'tokens_per_s' could be prefill.textbook.tokens_per_s, prefill.limit.tokens_per_s",
     ("--metric", "fits,memory.fits"): "--metric: memory.fits comes twice",

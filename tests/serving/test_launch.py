@@ -199,6 +199,25 @@ def test_speculation_is_told_in_the_engines_words(engine, draft, flags, tmp_path
     assert told == flags
 
 
+def test_a_model_that_gives_no_tokens_is_served_as_one_that_pools_or_not_at_all(tmp_path):
+    """Qwen3's files name a model that generates: nothing but the flag tells that its bare model is served."""
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = {"model_type": "qwen3", "vocab_size": 100, "max_position_embeddings": 512, "torch_dtype": "bfloat16"}
+    (tmp_path / "config.json").write_text(json.dumps(sizes | config | {"num_key_value_heads": 2, "head_dim": 16}))
+    flags = {"llama.cpp": {"--embedding": ""}} | {name: {"--is-embedding": ""} for name in ("sglang", "sglang-0.5.23")}
+    flags |= {name: {"--runner": "pooling"} for name in ("vllm", "vllm-0.10", "vllm-0.12", "vllm-0.33")}
+    model, gpu = load_model(str(tmp_path), kind="embedder"), load_hardware(GPU)
+    for engine, own in flags.items():
+        e = estimate(model, gpu, engine=engine)
+        command = launch_of(load_engine(engine), Asked(model, gpu, e.workload, e.memory, str(tmp_path))).command
+        assert own.items() <= words(command).items()
+        assert not own.keys() & words(launched("llama3.1-8b", engine).command).keys()
+        assert own.keys() <= set(PARSERS[engine]["flags"].split())
+    e = estimate(model, gpu, engine="trtllm")
+    refused = launch_of(load_engine("trtllm"), Asked(model, gpu, e.workload, e.memory, str(tmp_path))).missing
+    assert refused.endswith("cannot say: whole sequences at once: the model gives no tokens")
+
+
 def test_settings_without_a_flag_go_into_a_file_that_the_command_names(tmp_path):
     """TensorRT-LLM: the line that writes the file is run by a shell, and what it wrote is YAML."""
     spread = {"tp": 8, "dp": 2, "ep": 16, "kv_dtype": "fp8", "cuda_graphs": False}

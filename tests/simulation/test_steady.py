@@ -1,5 +1,8 @@
 """What `estimate` says of requests under load, beside the simulator: within a tenth, or the simulator's own answer."""
 
+import json
+import shlex
+
 import pytest
 
 import llmcost
@@ -119,5 +122,34 @@ def test_python_and_compare_give_the_same_answer_and_the_page_says_what_it_rests
     page = cli("estimate", "llama3.1-8b", "--hw", "h100", *typed).out
     assert "Expected: 1,000 requests simulated, as a formula is rough here" in page
     assert "more and more wait; TTFT here is of the first 1,000 requests" in page
+    [run] = [line.split(": ")[1] for line in page.splitlines() if line.startswith("Other percentiles: llmcost ")]
+    seen = json.loads(cli(*shlex.split(run)[1:], "--json").out)
+    assert seen["ttft_seconds"]["mean"] == pytest.approx(one.expected.ttft_seconds)
+    assert seen["ttft_seconds"]["p50"] == pytest.approx(one.simulated.ttft_p50_seconds)
     beside = cli("compare", "llama3.1-8b", "--hw", "h100", *typed).out
     assert "Requests in flight simulated: llama3.1-8b on h100-sxm under vllm." in beside
+
+
+def test_a_formula_that_is_rough_says_so_where_it_is_explained(cli):
+    """The cache has room for some 380 of 400 requests: a short run is simulated, one of 600 is not."""
+    of = ["--hw", "h100", "--engine", "vllm", "--prompt", 1000, "--output", 300]
+    explained = ["explain", "llama3-8b", "serving.expected.tpot_seconds", *of]
+    note = "note: the formula of expected times is rough for this mix: "
+    assert note + "estimate's are of 500 requests simulated" in _said(
+        cli, *explained, "--concurrency", 400, "--requests", 500
+    )
+    assert note + "llmcost simulate runs every request" in _said(cli, *explained, "--concurrency", 600)
+    assert "rough" not in _said(cli, *explained, "--concurrency", 20)
+
+
+def test_a_sweep_says_where_the_formula_of_its_mixes_is_rough(cli):
+    of = ["sweep", "llama3-8b", "--hw", "h100"]
+    mix = [*of, "--prompt", 1000, "--output", 300]
+    beyond = "by a formula, which is rough where {}: llmcost simulate."
+    assert beyond.format("load_share is 0.7 or more") in cli(*mix, "--rate", "2,20").out
+    assert beyond.format("not all have room for their whole length") in cli(*mix, "--concurrency", "8,400").out
+    assert "rough" not in cli(*of, "--batch", "8,400").out
+
+
+def _said(cli, *typed):
+    return " ".join(cli(*typed).err.split())
