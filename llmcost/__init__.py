@@ -548,25 +548,28 @@ def _each(given: Any) -> list[Any]:
 
 
 def _serving(options: Options | None, chosen: Mapping[str, Any]) -> Options:
-    from llmcost.ground.options import given
     from llmcost.serving.options import Options as Known
 
-    if isinstance(options, str):
-        from llmcost.ground.errors import InputError
-
-        raise InputError(f"options cannot be {options!r}: an engine is given by its name, engine={options!r}")
-    return (Known() if options is None else options)._replace(**given(Known, chosen))
+    asked: Options = _with_chosen(Known, options, chosen)
+    return asked
 
 
 def _training(options: TrainingOptions | None, chosen: Mapping[str, Any]) -> TrainingOptions:
-    from llmcost.ground.options import given
     from llmcost.training.options import Options as Known
+
+    asked: TrainingOptions = _with_chosen(Known, options, chosen)
+    return asked
+
+
+def _with_chosen(kind: Any, options: Any, chosen: Mapping[str, Any]) -> Any:
+    """The options of a kind, those that stand by themselves in place of their own. Raises InputError."""
+    from llmcost.ground.options import given
 
     if isinstance(options, str):
         from llmcost.ground.errors import InputError
 
         raise InputError(f"options cannot be {options!r}: an engine is given by its name, engine={options!r}")
-    return (Known() if options is None else options)._replace(**given(Known, chosen))
+    return (kind() if options is None else options)._replace(**given(kind, chosen))
 
 
 def _held(kind: Any, axes: Iterable[str], chosen: dict[str, Any]) -> dict[str, tuple[Any, ...]]:

@@ -71,7 +71,7 @@ class Rounds(NamedTuple):
     later: list[Number]
 
     def mean(self) -> Number:
-        """The mean request's."""
+        """What the mean request has, of all rounds."""
         return self.share * self.first + (1 - self.share) * sum_of(self.later) / len(self.later)
 
     def of_a_step(self) -> Number:

@@ -26,7 +26,8 @@ PARENTS = {
 # low rank of Gated DeltaNet and Kimi Delta Attention, which are counted with the larger ones.
 NEVER = re.compile(
     r"lm_head|norm|embed|router|(mlp|moe|mixer|block_sparse_moe)\W+gate\b|^gate$|shared_expert_gate|conv1d"
-    r"|in_proj_(ba|a|b)\b|\b(b|[fg]_[ab])_proj\b|indexer|index_[qk]_proj|vis|audio|multi_modal|merger|modality|mm_proj|patch_merge|mlp1|projector|\bmtp\b|\bnextn\b"
+    r"|in_proj_(ba|a|b)\b|\b(b|[fg]_[ab])_proj\b|indexer|index_[qk]_proj|vis|audio|multi_modal"
+    r"|merger|modality|mm_proj|patch_merge|mlp1|projector|\bmtp\b|\bnextn\b"
     r"|e_score_correction|eh_proj|weights_proj"
 )
 OF_LAYER = re.compile(r".*\blayers\.(\d{1,6})(?:\.(.*))?")
