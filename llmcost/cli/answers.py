@@ -290,12 +290,13 @@ def explain(
 def _note_rough(spec: "ModelSpec", chip: "HardwareSpec", options: Options) -> None:
     """Say on stderr where the formula of a mix is rough, and that `estimate` then has other times, if it has."""
     from llmcost.cli.output import say
-    from llmcost.simulation.steady import steady
+    from llmcost.serving.estimate import estimate as compute
+    from llmcost.simulation.steady import rough
 
-    serving = steady(spec, chip, options).serving
-    if serving is None or serving.simulated is None:
+    found = rough(compute(spec, chip, options), options)
+    if found is None:
         return
-    ran = serving.simulated.requests
+    ran = found.requests
     other = "llmcost simulate runs every request" if ran is None else f"estimate's are of {ran:,} requests simulated"
     say(f"note: the formula of expected times is rough for this mix: {other}")
 

@@ -37,16 +37,28 @@ def steady(model: ModelSpec, hardware: HardwareSpec | None, options: Options) ->
     Raises InputError where the options contradict the model or themselves.
     """
     found = estimate(model, hardware, options)
-    if hardware is None or found.serving is None or found.serving.expected.ttft_seconds is None:
+    simulated = rough(found, options)
+    if hardware is None or found.serving is None or simulated is None:
         return found
-    w, because = found.workload, beyond(found, found.workload, found.serving)
+    if simulated.requests is None:
+        return found._replace(serving=found.serving._replace(simulated=simulated))
+    return found._replace(serving=_simulated(model, hardware, options, found.serving, simulated.because))
+
+
+def rough(found: Estimate, options: Options) -> Simulated | None:
+    """Why the formula of an estimate's mix does not hold, and of how many requests a run would be; None where it does.
+
+    Nothing is run: the figures of a run are None.
+    """
+    s, w = found.serving, found.workload
+    if found.hardware is None or s is None or s.expected.ttft_seconds is None:
+        return None
+    because = beyond(found, w, s)
     own_runs = w.engine is not None and load_engine(w.engine).nearby  # which the formula follows, and a run does not
     if because is None or own_runs or not found.memory.fits:
-        return found
+        return None
     requests = requests_of(options)
-    if not _short(w, found.serving, requests):
-        return found._replace(serving=found.serving._replace(simulated=Simulated(because)))
-    return found._replace(serving=_simulated(model, hardware, options, found.serving, because))
+    return Simulated(because, requests if _short(w, s, requests) else None)
 
 
 def beyond(e: Estimate, w: Workload, s: Serving) -> str | None:
