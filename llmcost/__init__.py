@@ -174,10 +174,11 @@ def explain(
     """
     from llmcost.formulas.explanations import Explanations
     from llmcost.formulas.serving import explain as answer
+    from llmcost.serving.estimate import under_usual
 
-    spec, asked = _model(model), _serving(options, chosen)
-    found = answer(spec, None if hw is None else _hardware(hw), asked, quantity)
-    return Explanations(spec.name, tuple(found), asked.engine)
+    spec, chip, asked = _model(model), None if hw is None else _hardware(hw), _serving(options, chosen)
+    found = answer(spec, chip, asked, quantity)
+    return Explanations(spec.name, tuple(found), under_usual(spec, chip, asked).engine)
 
 
 def train(model: Model, hw: Gpu, options: TrainingOptions | None = None, **chosen: Any) -> Train:

@@ -20,6 +20,7 @@ from llmcost.serving.results import Estimate
 from llmcost.serving.server import started
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.hardware import HardwareSpec, joined_by
+from llmcost.specs.optimised import OPTIMISED
 
 MIXES = ("offline", "online")  # phases of continuous batching
 Figures = Mapping[str, float]  # the defaults, or others in their place
@@ -99,7 +100,7 @@ def _run(case: Case, profile: str | None) -> Options:
         kv_dtype=of["kv"],
         attention_dtype=of["kv"] if engine.get("narrow_attention") and of["kv"] in gpu_of(of["gpu"]).peak else None,
         cuda_graphs=engine["launch"] == "graph",
-        engine=file_of(case) or None,
+        engine=file_of(case) or OPTIMISED,
         head_dtype=of["weights"] if engine.get("head") else None,
         link=of["link"],
         profile=profile,

@@ -21,7 +21,8 @@ from llmcost.accuracy.fit_defaults import role_of
 from llmcost.accuracy.models import spec_of
 from llmcost.accuracy.runs import step_of
 from llmcost.accuracy.score import Check, check
-from llmcost.machine.bands import FILE, OPTIMISED, TRAINING, Kind, kind_of, trained_on
+from llmcost.machine.bands import FILE, TRAINING, Kind, kind_of, trained_on
+from llmcost.specs.optimised import OPTIMISED
 
 NO_TIMES = (
     "memory_bytes",

@@ -66,6 +66,7 @@ def estimate(
     """
     from shlex import join
 
+    from llmcost.report.engines import usual_engine_note
     from llmcost.report.estimate import estimate_rows, estimate_tables
     from llmcost.serving.estimate import refuse_of_a_gpu
     from llmcost.simulation.steady import steady
@@ -75,7 +76,7 @@ def estimate(
     refuse_of_a_gpu(options, chip)
     _refuse_of_tables(basis, hw, form, training=training)
     wanted = ["--launch"] * launch + ["--log"] * log
-    launching.check(wanted=wanted, engine=options.engine, others=["--breakdown"] * breakdown + [*files.places()])
+    launching.check(wanted=wanted, others=["--breakdown"] * breakdown + [*files.places()])
     if wanted and chip is None:
         raise InputError(f"{wanted[0]}: on which GPU? name one with --hw")
     _check_files(files, model, hw)
@@ -83,7 +84,7 @@ def estimate(
     o.note_torn(spec, result.workload)
     cost = _cost(result, chip, money)
     more: Callable[[], dict[str, Any]] = dict
-    if chip is not None and options.engine is not None:
+    if chip is not None and launching.is_program(result.workload.engine, wanted):
         from llmcost.serving.launch_figures import Asked
 
         asked = Asked(spec, chip, result.workload, result.memory, model)
@@ -108,7 +109,9 @@ def estimate(
             remedies = (("another GPU", join(["llmcost", "fit", model])),)
         run = "" if result.serving is None or result.serving.simulated is None else _run(spec, options, named)
         shown = _shown(options, basis, training=training)
-        return estimate_tables(spec, result, shown._replace(cost=cost, remedies=remedies, run=run))
+        engine = () if chip is None or options.engine else usual_engine_note(result.workload.engine, chip)
+        shown = shown._replace(cost=cost, remedies=remedies, run=run, engine=tuple(engine))
+        return estimate_tables(spec, result, shown)
 
     if chip is not None:
         files.write_report(partial(_reported, spec, chip, options, result), tables)
@@ -265,7 +268,7 @@ def explain(
     from llmcost.formulas.finding import at_path
     from llmcost.formulas.quantities import QUANTITIES
     from llmcost.formulas.serving import explain as compute
-    from llmcost.serving.estimate import refuse_of_a_gpu
+    from llmcost.serving.estimate import refuse_of_a_gpu, under_usual
     from llmcost.specs.catalog import load_hardware
 
     spec, chip = o.load_model(model, kind, options, allow_unknown), None if hw is None else load_hardware(hw)
@@ -275,7 +278,8 @@ def explain(
         raise InputError(f"{' and '.join(name for name, given in forms.items() if given)}: choose one")
     files.ready(model, *([] if hw is None else [hw]))
     asked = " ".join(quantity) if quantity else None
-    found = Explanations(spec.name, tuple(compute(spec, chip, options, asked)), options.engine)
+    answers = tuple(compute(spec, chip, options, asked))
+    found = Explanations(spec.name, answers, under_usual(spec, chip, options).engine)
     if html is not None:
         _write_page(Path(html), spec, found, {each.quantity: each for each in compute(spec, chip, options)})
         return
@@ -362,7 +366,7 @@ def ops(
     from llmcost.formulas.operators import OperatorRow, phase_operators
     from llmcost.report.ops import operator_table
     from llmcost.report.tables import under
-    from llmcost.serving.estimate import refuse_of_a_gpu
+    from llmcost.serving.estimate import refuse_of_a_gpu, under_usual
     from llmcost.specs.catalog import load_hardware
 
     spec, chip = o.load_model(model, kind, options, allow_unknown), None if hw is None else load_hardware(hw)
@@ -376,7 +380,7 @@ def ops(
         "FLOPs of every (query, key) pair, rates of those that a causal mask leaves; "
         "FLOPs, parameters and bytes are of one execution"
     )
-    title = f"{spec.title}{under(options.engine)}, {phase}{where}: {counted}"
+    title = f"{spec.title}{under(under_usual(spec, chip, options).engine)}, {phase}{where}: {counted}"
     form.show(
         found.to_dict,
         lambda: (OperatorRow._fields, found.operators),

@@ -1,8 +1,9 @@
 """`llmcost models`, `hardware`, `check`: what is known, and whether a spec of the user's own is sound."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os.path import lexists
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -72,7 +73,8 @@ def engines(
     from llmcost.report.specs import engine_table, engines_table, training_engines_table
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_engine, load_training_engine, trains
-    from llmcost.specs.listing import engine_row, training_engine_row
+    from llmcost.specs.listing import engine_row, optimised_engine, training_engine_row
+    from llmcost.specs.optimised import OPTIMISED, parse_engine
 
     def scored(each: Any) -> dict[str, object]:
         return engine_row(each) | {"error": error_of_engine(each.name)}
@@ -81,13 +83,16 @@ def engines(
         "hardware/engines": (scored, engines_table),
         "hardware/engines/training": (training_engine_row, training_engines_table),
     }
+    name = name and parse_engine(name)
     training = name is not None and trains(name)
     kind = "hardware/engines/training" if training else "hardware/engines"
 
     def load(each: str) -> Any:
+        if each == OPTIMISED:
+            return optimised_engine()
         return load_training_engine(each) if trains(each) else load_engine(each)
 
-    _catalog(kind, name, load, engine_table, to_dict, lists, form)
+    _catalog(kind, name, load, engine_table, to_dict, lists, form, {"hardware/engines": (OPTIMISED,)})
 
 
 def _catalog(
@@ -98,21 +103,26 @@ def _catalog(
     one_document: Callable[[Any], dict[str, object]],
     lists: Mapping[str, tuple[Callable[[Any], dict[str, object]], Callable[[Rows], Any]]],
     form: o.Form,
+    without_files: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> None:
     """Show one spec in full, or the list of each folder in `lists`, which has how to make a row and a table of rows.
 
-    CSV has the list of the folder `kind`, or the row of the one spec.
+    `without_files`: by folder, what its list has that is in no file, first. CSV has the list of the folder `kind`, or
+    the row of the one spec.
     """
     from llmcost.specs.catalog import names
 
     schema = {"schema": f"llmcost.{kind.rpartition('/')[2]}/1"}
 
+    def listed(folder: str) -> list[str]:
+        return [*without_files.get(folder, ()), *names(folder)]
+
     def csv() -> tuple[list[str], list[list[object]]]:
-        rows = [lists[kind][0](load(each)) for each in ([name] if name else names(kind))]
+        rows = [lists[kind][0](load(each)) for each in ([name] if name else listed(kind))]
         return list(rows[0]), [list(row.values()) for row in rows]
 
     def found() -> dict[str, Rows]:
-        return {folder: [row_of(load(each)) for each in names(folder)] for folder, (row_of, _) in lists.items()}
+        return {folder: [row_of(load(each)) for each in listed(folder)] for folder, (row_of, _) in lists.items()}
 
     if name is not None:
         spec = load(name)

@@ -89,11 +89,12 @@ def _flags(parameter: Parameter) -> list[str]:
 def _values(command: str, parameter: Parameter) -> list[str]:
     """What a parameter may be, where that can be listed."""
     from llmcost.specs.catalog import names
+    from llmcost.specs.optimised import OPTIMISED
 
     what = parameter.what
     name = NAMES.get(command, what.name) if isinstance(what, Argument) else what.name
     if name in SPECS:
-        return [each for folder in SPECS[name] for each in names(folder)]
+        return [*([OPTIMISED] if name == "engine" else ()), *(each for folder in SPECS[name] for each in names(folder))]
     if name == "quantity":
         from llmcost.formulas.quantities import QUANTITIES
 

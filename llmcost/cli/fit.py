@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LISTS = ("gpus", "dtype", "weight_dtype")
 CHOSEN = ("tp", "pp", "dp", "ep")  # degrees, as the GPUs and the model have it
 TRAFFIC = ("lengths", "log_normal", "burstiness", "seed")  # of requests that are simulated
-TAKEN = ("gpus", *CHOSEN, "dtype", "weight_dtype", "kv_dtype")  # what an offer says of its options
+TAKEN = ("gpus", *CHOSEN, "dtype", "weight_dtype", "kv_dtype", "engine")  # what an offer says of its options
 
 
 def fit(
@@ -98,7 +98,8 @@ def fit(
     prices = money.prices(chips)
     if basis != "textbook" and options.mfu != Options().mfu:
         raise InputError(f"--mfu {options.mfu:g}: of the textbook's rates; give --basis textbook too")
-    launching.check(wanted=["--launch"] * launch, engine=options.engine, others=limits)
+    wanted = ["--launch"] * launch
+    launching.check(wanted=wanted, others=limits)
     if at is not None and not limits:
         raise InputError(f"--at {at}: of how many requests keep a limit; give --ttft or --tpot too")
     if limits:
@@ -111,15 +112,16 @@ def fit(
         found = compute(spec, chips, options, counts, precisions, prices, basis, money.pue)
     holding = found.holding()
     more: dict[str, Any] = {}
-    if options.engine is not None and holding:
+    if holding and launching.is_program(holding[0].engine, wanted):
         first = _asked(spec, chips, options, holding[0], model)
         if launch:
-            launching.show(form, first, ["--launch"], f"{holding[0].gpus} × {holding[0].title}")
+            launching.show(form, first, wanted, f"{holding[0].gpus} × {holding[0].title}")
             return
         more = launching.launch_document(first) if form.json else {}
     shown = holding if hw or lists.keys() - {"gpus"} or counts != GPUS else ranked(best(found.offers))
     title = (
-        f"{spec.title}{under(options.engine)}: GPUs that hold it at batch {found.batch:,}, context {found.context:,}"
+        f"{spec.title}{under(*(each.engine for each in shown))}: "
+        f"GPUs that hold it at batch {found.batch:,}, context {found.context:,}"
     )
     form.show(
         lambda: found.to_dict() | more,
@@ -187,7 +189,7 @@ def _fit_rate(
         found = fit_rate(*asked, apart=apart)
     drawn = f"{limited.lengths}'s lengths, on average " if limited.lengths else ""
     title = (
-        f"{spec.title}{under(options.engine)}: GPUs for {found.rate:g} requests/s of "
+        f"{spec.title}{under(*(each.engine for each in found.offers))}: GPUs for {found.rate:g} requests/s of "
         f"{drawn}{found.prompt:,} tokens in, {found.output:,} out"
     )
     form.show(

@@ -7,6 +7,7 @@ import typer
 
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import flag
+from llmcost.specs.optimised import OPTIMISED
 
 if TYPE_CHECKING:
     from llmcost.cli.options import Form
@@ -22,14 +23,19 @@ def launch_document(asked: "Asked") -> dict[str, Any]:
     return _found(asked).part()
 
 
-def check(*, wanted: Sequence[str], engine: str | None, others: Sequence[str] = ()) -> None:
-    """Raise InputError where lines are `wanted` by flags, and no engine is named, or `others` are given too."""
-    if not wanted:
-        return
-    if engine is None:
-        raise InputError(f"{wanted[0]}: of which engine? name one with --engine: {', '.join(_with_commands())}")
-    if others:
+def check(*, wanted: Sequence[str], others: Sequence[str] = ()) -> None:
+    """Raise InputError where lines are `wanted` by flags, and `others` are given too."""
+    if wanted and others:
         raise InputError(f"{wanted[0]} prints lines alone: leave {others[0]} away")
+
+
+def is_program(engine: str | None, wanted: Sequence[str]) -> bool:
+    """Whether an answer's engine is one that is started. Raises InputError where it is none, and lines are `wanted`."""
+    if engine not in (None, OPTIMISED):
+        return True
+    if wanted:
+        raise InputError(f"{wanted[0]}: of which engine? name one with --engine: {', '.join(_with_commands())}")
+    return False
 
 
 def show(form: "Form", asked: "Asked", wanted: Sequence[str], before: str = "") -> None:

@@ -61,11 +61,12 @@ def setup() -> dict[str, Any]:
     """What the page is drawn from before anything is asked: words, controls, and names of what ships."""
     from llmcost.ground import __version__
     from llmcost.specs.catalog import names
+    from llmcost.specs.optimised import OPTIMISED
 
     listed = {
         "model": names("models"),
         "hw": [*names("hardware"), *names("hardware/systems")],
-        "engine": names("hardware/engines"),
+        "engine": [OPTIMISED, *names("hardware/engines")],
     }
 
     def values(name: str, option: Option | None) -> list[str]:
@@ -226,7 +227,10 @@ def _file(given: Any) -> tuple[str, str] | None:
 def _refuse_unknown(control: str, kind: str, text: str) -> None:
     """Raise UnknownNameError for a name that is not shipped: the page opens no file."""
     from llmcost.specs.catalog import find, split_gpus
+    from llmcost.specs.optimised import OPTIMISED
 
+    if control == "engine" and text == OPTIMISED:
+        return
     find(kind, split_gpus(text)[0] if control == "hw" else text, files=False)
 
 

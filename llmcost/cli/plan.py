@@ -120,7 +120,7 @@ def plan(
     chip = load_hardware(hw)
     if launch and not serve:
         raise InputError("--launch: of serving; give --serve too")
-    launching.check(wanted=["--launch"] * launch, engine=serving.get("engine"), others=[*files.places()])
+    launching.check(wanted=["--launch"] * launch, others=[*files.places()])
     files.ready(model, hw)
     guesses = spelled_out({"speculate": serving.pop("speculate")}, ServingOptions) if "speculate" in serving else {}
     held = spelled_out({name: training.pop(name) for name in LISTS if name in training}, Options)
@@ -149,7 +149,7 @@ def plan(
 
     files.write_report(reported, tables)
     more: dict[str, Any] = {}
-    if isinstance(found, ServingPlan) and found.best and serving.get("engine") is not None:
+    if isinstance(found, ServingPlan) and found.best and _by_program(found, launch=launch):
         best = _asked(asked, found.best[0], model)
         if launch:
             launching.show(form, best, ["--launch"])
@@ -163,6 +163,11 @@ def plan(
     )
     if not found.best:
         raise typer.Exit(1)
+
+
+def _by_program(found: "ServingPlan", *, launch: bool) -> bool:
+    """Whether an engine serves that is started. Raises InputError where it is to be launched and is none."""
+    return launching.is_program(found.question.workload.engine, ["--launch"] * launch)
 
 
 def _refuse_twice(overlaps: Sequence[str]) -> None:

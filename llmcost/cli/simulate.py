@@ -132,6 +132,7 @@ def _simulate_one(
     """Print what the requests of one run see."""
     from llmcost.cli.output import waiting
     from llmcost.ground.files import check_place, refuse_input
+    from llmcost.report.engines import usual_engine_note
     from llmcost.report.simulate import REQUEST_COLUMNS, request_row, simulation_tables
     from llmcost.simulation.run import Run
 
@@ -144,13 +145,14 @@ def _simulate_one(
     if trace_out is not None:
         refuse_input(Path(trace_out), *inputs)
         check_place(Path(trace_out))
-    launching.check(wanted=["--launch"] * launch, engine=options.engine, others=[*files.places()])
+    wanted = ["--launch"] * launch
+    launching.check(wanted=wanted, others=[*files.places()])
     more: dict[str, Any] = {}
     run = Run(spec, chip, options, simulation)
-    if options.engine is not None and (launch or form.json):
-        asked = _asked(spec, chip, options, simulation, named.model)
+    if launching.is_program(run.options.engine, wanted) and (launch or form.json):
+        asked = _asked(spec, chip, run.options, simulation, named.model)
         if launch:
-            launching.show(form, asked, ["--launch"])
+            launching.show(form, asked, wanted)
             return
         more = launching.launch_document(asked)
     rows: list[tuple[float, ...]] = []
@@ -161,15 +163,16 @@ def _simulate_one(
         except KeyboardInterrupt:
             interrupted = True
     found = run.result(interrupted)
+    note = () if options.engine else tuple(usual_engine_note(found.engine, chip))
     files.write_report(
         partial(_reported, spec, chip, simulation, run, found),
-        partial(simulation_tables, spec.title, chip.title, found, run.times.limits),
+        partial(simulation_tables, spec.title, chip.title, found, run.times.limits, note),
     )
     found = found if simulation.timeline else found._replace(timeline=())
     form.show(
         lambda: found.to_dict() | more,
         lambda: (REQUEST_COLUMNS, rows),
-        lambda: simulation_tables(spec.title, chip.title, found, run.times.limits),
+        lambda: simulation_tables(spec.title, chip.title, found, run.times.limits, note),
         spec.unknown_keys,
     )
     if interrupted:
@@ -217,6 +220,7 @@ def _simulate_many(
     """Print a row for each GPU with each combination of values."""
     from llmcost.cli.output import waiting
     from llmcost.report.simulations import simulations_table
+    from llmcost.report.tables import under
     from llmcost.search.simulations import Asked as Run
     from llmcost.search.simulations import Simulations, runs_of
 
@@ -234,10 +238,11 @@ def _simulate_many(
     if not rows:
         raise InputError(done[0].why_not if done else "interrupted before any run was done")
     files.write(lambda: _chart_of(spec, chips, found))
+    title = f"{spec.title}{under(*(each.found.engine for each in found.runs if each.found))}: what requests see"
     form.show(
         found.to_dict,
         lambda: (tuple(rows[0]), [tuple(row.values()) for row in rows]),
-        lambda: [simulations_table(f"{spec.title}: what requests see", found, priced=bool(prices))],
+        lambda: [simulations_table(title, found, priced=bool(prices))],
         spec.unknown_keys,
     )
     if interrupted:

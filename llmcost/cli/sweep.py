@@ -73,7 +73,7 @@ def sweep(
     """  # noqa: D301 - \b keeps the lines of a paragraph as they are
     from llmcost.ground.files import draft_of, refuse_input
     from llmcost.report.sweep import write_parquet
-    from llmcost.search.sweep_rows import axes_of
+    from llmcost.search.sweep_rows import axes_of, engine_told
 
     named = form.csv or form.json or form.markdown
     if file is not None and Path(file).suffix == ".parquet" and not named:
@@ -90,7 +90,7 @@ def sweep(
     files.ready()
     grid = _grid(o.load_model(model, kind, given, allow_unknown), o.load_chips(hw), given, money, yes)
     axes = axes_of(given)
-    columns = axes | {path: path for path in _metrics(grid, metric)}
+    columns = axes | engine_told(grid, axes) | {path: path for path in _metrics(grid, metric)}
     rows, number = _rows(grid, sort, top, fits)
     if parquet is not None:
         with draft_of(Path(parquet)) as draft:

@@ -12,7 +12,7 @@ LONGEST = 80  # letters of a formula in a line that tells the value too
 
 
 class Explanations(NamedTuple):
-    """Everything that `llmcost explain` answers: one explanation a figure. `engine`: that was asked for; None: none."""
+    """Everything that `llmcost explain` answers: one explanation a figure. `engine`: theirs; None: no GPU."""
 
     model: str
     explanations: tuple[Explanation, ...]

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from llmcost.machine.efficiency import Band, Efficiency, family_of
 from llmcost.specs.hardware import HardwareSpec
+from llmcost.specs.optimised import OPTIMISED
 
 FILE = Path(__file__).with_name("bands.json")
 FEWEST = 4  # figures of a kind from which on their mean says something about the next one
-OPTIMISED, TRAINING = "optimised", "training"  # classes of engines that predictions stand for
+TRAINING = "training"  # with OPTIMISED, the classes of engines that predictions stand for
 UNDER_LOAD = ("throughput", "ttft", "tpot")  # figures of requests under load
 SERVING = ("prefill", "decode", *UNDER_LOAD)  # phases
 TRAINED_ON = ("trained on one GPU", "trained in one node", "trained on many nodes")  # phases of training

@@ -43,7 +43,7 @@ FIGURES = {
     "derived.price_per_million_prompt_tokens": "$ a million prompt tokens",
     "derived.price_per_million_output_tokens": "$ a million output tokens, GPUs in full use",
 }
-ENGINE = "workload.engine"  # named where one is asked about
+ENGINE = "workload.engine"
 SERVED = {  # what is drawn of requests under load: path -> title, unit, what the figure is multiplied by
     "serving.expected.output_tokens_per_s": ("Output under load", "tokens/s", 1),
     "serving.expected.ttft_seconds": ("TTFT under load", "ms", 1e3),
@@ -55,7 +55,13 @@ PRICED = tuple(path for path in FIGURES if path.startswith("derived.price"))
 def figures_of(entry: Entry) -> dict[str, Any]:
     """Names and figures of an entry by path, in the order shown, as in the JSON."""
     known = entry.figures()
-    return {path: known[path] for path in (*NAMES, *FIGURES) if path in known and (path != ENGINE or known[path])}
+    return {path: known[path] for path in (*NAMES, *FIGURES) if path in known}
+
+
+def names_shown(entries: Sequence[Entry]) -> list[str]:
+    """The paths of the names that tell entries apart: the engine where they differ in it."""
+    several = len({entry.estimate.workload.engine for entry in entries}) > 1
+    return [path for path in NAMES if path != ENGINE or several]
 
 
 def comparison_rows(entries: Sequence[Entry]) -> tuple[tuple[str, ...], list[list[Any]]]:
@@ -70,11 +76,11 @@ def comparison_tables(entries: Sequence[Entry], priced: bool) -> list[Table]:
     named = under(*(entry.estimate.workload.engine for entry in entries))
     title = f"At {_workload(entries)}{named}; tokens/s of the whole batch"
     shown = {path: label for path, label in FIGURES.items() if priced or path not in PRICED}
-    known = figures_of(entries[0])
+    known, heading = figures_of(entries[0]), names_shown(entries)
     tables = []
     for start in range(0, len(entries), COLUMNS):
         columns = [figures_of(entry) for entry in entries[start : start + COLUMNS]]
-        heads = ("", *("\n".join(column[name] for name in NAMES if name in column) for column in columns))
+        heads = ("", *("\n".join(column[name] for name in heading) for column in columns))
         rows = [(label, *(_cell(path, column) for column in columns)) for path, label in shown.items() if path in known]
         tables.append(Table("" if start else title, heads, "l" + "r" * len(columns), rows, apart=True))
     return [*tables, Table("", ("",), "l", (), tuple(_bases(entries)))]
@@ -138,10 +144,10 @@ def comparison_panels(entries: Sequence[Entry], priced: bool) -> list[Panel]:
 
     How fast: requests under load, where so many are in flight; else prefill and decode.
     """
-    known = [figures_of(entry) for entry in entries]
-    places: dict[str, dict[str, dict[str, Any]]] = {}  # GPU, and engine where one is asked about -> model -> figures
+    known, shown_names = [figures_of(entry) for entry in entries], names_shown(entries)
+    places: dict[str, dict[str, dict[str, Any]]] = {}  # GPU, and engine where they differ -> model -> figures
     for each in known:
-        place = " under ".join(each[name] for name in ("hardware.name", ENGINE) if name in each)
+        place = " under ".join(each[name] for name in shown_names if name != "model.name")
         places.setdefault(place, {})[each["model.name"]] = each
     models = list(dict.fromkeys(each["model.name"] for each in known))
     note = f"expected; {_workload(entries)}; hollow: does not fit"

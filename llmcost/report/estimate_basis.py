@@ -46,7 +46,7 @@ def bases_of(e: Estimate, shown: Shown) -> list[str]:
     said = {
         "textbook": [textbook, *_beyond_limit(e)],
         "limit": [limit, *_held_on_chip(e)],
-        "expected": [*_expected(e.decode.expected.basis), *_errors(e)],
+        "expected": [*_expected(e.decode.expected.basis), *_errors(e), *shown.engine],
     }
     return [line for basis in shown.bases for line in said[basis]]
 
@@ -91,7 +91,7 @@ def _errors(e: Estimate) -> list[str]:
     if kind == OWN_RUNS:
         known = [each for each in said if UNKNOWN not in each]
         return [f"error     {kind}:", *(f"          {each}" for each in known)]
-    whose = "optimised engines'" if e.workload.engine is None else f"{e.workload.engine}'s"
+    whose = "optimised engines'" if e.workload.of_no_program() else f"{e.workload.engine}'s"
     return [
         f"error     {whose} published runs of {kind} that no share was fitted to:",
         *(f"          {each}" for each in said),

@@ -26,7 +26,8 @@ class Shown(NamedTuple):
 
     `bases`: the columns of its times, the last of which the answer above them is on. `training`: rows of training.
     `remedies`: what would make the model fit, each with the command that asks for it. `cost`: of tokens. `run`: the
-    command that runs the mix request by request; "" where none runs the same.
+    command that runs the mix request by request; "" where none runs the same. `engine`: what is said of one that nobody
+    named.
     """
 
     bases: tuple[str, ...] = ("limit", "expected")
@@ -34,6 +35,7 @@ class Shown(NamedTuple):
     remedies: tuple[tuple[str, str], ...] = ()
     cost: Cost | None = None
     run: str = ""
+    engine: tuple[str, ...] = ()
 
 
 def generates(e: Estimate) -> bool:

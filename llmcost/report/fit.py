@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from llmcost.ground.units import counted, scaled, significant
 from llmcost.parallel.layout import DEGREES
 from llmcost.report.figures import UNKNOWN, degrees_of, draws
-from llmcost.report.tables import Table
+from llmcost.report.tables import Table, differing
 from llmcost.search.fit import LeftOut, Offer, Offers
 
 MOST_REASONS = 4  # that are shown for what is left out
@@ -24,7 +24,8 @@ def fit_table(title: str, found: Offers, offers: Sequence[Offer], *, priced: boo
     batch, basis = found.batch, found.basis
     served = any(offer.served_tokens_per_s is not None for offer in offers)
     last = ("requests",) * served + ("a million output tokens", "energy in MJ") * priced
-    rows = [_cells(offer, served=served, priced=priced) for offer in offers]
+    engines = differing(offer.engine for offer in offers)
+    rows = [_cells(offer, served=served, priced=priced, named=engines) for offer in offers]
     user = "one sequence" if batch == 1 else f"{batch:,} sequences"
     is_priced = ", which is priced" * priced
     most = f"; requests: output of those in flight, by a formula{is_priced}" if served else is_priced
@@ -36,10 +37,11 @@ def fit_table(title: str, found: Offers, offers: Sequence[Offer], *, priced: boo
         *_bases(offers, basis),
         *reasons(found.left_out, len(found.left_out) + len(found.offers)),
     ]
-    align = "l" * len(WORDS) + "r" * (len(FIGURES) + len(last))
+    words = (*WORDS, *("engine",) * engines)
+    align = "l" * len(words) + "r" * (len(FIGURES) + len(last))
     return Table(
         title,
-        (*WORDS, *FIGURES, *last),
+        (*words, *FIGURES, *last),
         align,
         rows,
         notes=tuple(notes)
@@ -78,7 +80,7 @@ def reasons(left_out: Sequence[LeftOut], tried: int) -> list[str]:
     return [f"Left out, {asked}:", *(f"  {number:,}: {why}" for why, number in first), *more]
 
 
-def _cells(offer: Offer, *, served: bool, priced: bool) -> tuple[str, ...]:
+def _cells(offer: Offer, *, served: bool, priced: bool, named: bool) -> tuple[str, ...]:
     rates = [offer.prefill_tokens_per_s, offer.decode_tokens_per_s, offer.most_tokens_per_s]
     if served:
         rates.append(offer.served_tokens_per_s)
@@ -90,6 +92,7 @@ def _cells(offer: Offer, *, served: bool, priced: bool) -> tuple[str, ...]:
         degrees_of(offer, DEGREES),
         offer.dtype,
         offer.weight_dtype,
+        *((offer.engine or "",) if named else ()),
         scaled(offer.weights_bytes, "B"),
         scaled(offer.usable_bytes, "B"),
         f"{offer.max_batch:,}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmcost.ground.units import seconds, significant
 from llmcost.report.fit import reasons
-from llmcost.report.tables import Table
+from llmcost.report.tables import Table, differing
 from llmcost.search.fit_rate import RateOffers
 
 
@@ -12,7 +12,9 @@ def fit_rate_table(title: str, found: RateOffers) -> Table:
     """The set-ups that keep the limits, the cheapest first; without prices those with the fewest GPUs."""
     priced = any(offer.price_per_hour is not None for offer in found.offers)
     apart = any(offer.prompt_replicas is not None for offer in found.offers)
-    heads = ["GPUs", "", "weights", "replicas", *["for prompts"] * apart]
+    engines = differing(offer.engine for offer in found.offers)
+    words = ["GPUs", "", "weights", *["engine"] * engines, "replicas"]
+    heads = [*words, *["for prompts"] * apart]
     heads += [f"TTFT {found.at}", f"TPOT {found.at}", "tokens/s", "busy"]
     heads += ["$/hour", "$/M tokens"] * priced
     rows = [
@@ -20,6 +22,7 @@ def fit_rate_table(title: str, found: RateOffers) -> Table:
             str(offer.gpus),
             offer.title,
             offer.weight_dtype,
+            *((offer.engine or "",) if engines else ()),
             _replicas(offer.replicas, offer.tp, offer.pp),
             *([_replicas(offer.prompt_replicas, offer.prompt_tp, offer.prompt_pp)] * apart),
             *("–" if time is None else seconds(time) for time in (offer.ttft_seconds, offer.tpot_seconds)),
@@ -36,7 +39,7 @@ def fit_rate_table(title: str, found: RateOffers) -> Table:
     if not rows:
         return Table(title, ("",), "l", (), (f"No set-up keeps {told} for {share}.", *left_out))
     notes = (f"{share} keep {told}; simulated request by request.", *left_out)
-    return Table(title, tuple(heads), "rllr" + "r" * (len(heads) - 4), rows, notes)
+    return Table(title, tuple(heads), "r" + "l" * (len(words) - 2) + "r" * (len(heads) - len(words) + 1), rows, notes)
 
 
 def _replicas(number: int | None, tp: int | None, pp: int | None) -> str:

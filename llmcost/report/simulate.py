@@ -36,8 +36,10 @@ def request_row(done: Served) -> tuple[float, ...]:
     return (done.request.prompt, done.request.output, *times, done.cached, done.replica)
 
 
-def simulation_tables(model: str, hardware: str, s: Simulation, limits: Mapping[str, float]) -> list[Table]:
-    """Percentiles of each time, and what the run was."""
+def simulation_tables(
+    model: str, hardware: str, s: Simulation, limits: Mapping[str, float], engine: tuple[str, ...] = ()
+) -> list[Table]:
+    """Percentiles of each time, and what the run was; `engine`: what is said of one that nobody named."""
     heads = ("", "mean", "p50", "p90", "p95", "p99")
     rows = []
     for each in s.rows():
@@ -45,7 +47,7 @@ def simulation_tables(model: str, hardware: str, s: Simulation, limits: Mapping[
         rows.append((NAMES[each["time"]], *("–" if time is None else in_words(time) for time in times)))
     on = f"{s.gpus} × {hardware}" if s.gpus > 1 else hardware
     title = f"{model} on {on}{under(s.engine)}: what requests see"
-    return [Table(title, heads, "lrrrrr", rows, tuple(_notes(s, limits)))]
+    return [Table(title, heads, "lrrrrr", rows, (*_notes(s, limits), *engine))]
 
 
 def _notes(s: Simulation, limits: Mapping[str, float]) -> list[str]:

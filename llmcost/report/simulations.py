@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llmcost.ground.units import counted, seconds, significant
-from llmcost.report.tables import Table
+from llmcost.report.tables import Table, differing
 from llmcost.search.simulations import Simulations
 
 SHOWN = {
@@ -20,14 +20,22 @@ def simulations_table(title: str, found: Simulations, *, priced: bool) -> Table:
     """What was chosen, rates, percentiles of times, and goodput where limits are given."""
     answered = [(each, each.found) for each in found.runs if each.found is not None]
     limited = any(run.goodput is not None for _, run in answered)
-    heads = ["hw", *(name.replace("_", " ") for name in found.varied), "GPUs", "requests/s", "tokens/s"]
+    engines = "engine" not in found.varied and differing(run.engine for _, run in answered)
+    heads = [
+        "hw",
+        *["engine"] * engines,
+        *(name.replace("_", " ") for name in found.varied),
+        "GPUs",
+        "requests/s",
+        "tokens/s",
+    ]
     heads += [f"{name} {share}" for name, shares in SHOWN.values() for share in shares]
     heads += ["goodput"] * limited + ["$/M tokens"] * priced
     rows = []
     for each, run in answered:
         chosen = [_told(value) for value in each.chosen.values()]
         rates = [significant(run.requests_per_s), significant(run.output_tokens_per_s)]
-        row = [each.hardware, *chosen, str(run.gpus), *rates, *_times(run)]
+        row = [each.hardware, *([run.engine or ""] if engines else []), *chosen, str(run.gpus), *rates, *_times(run)]
         row += [f"{run.goodput:.0%}"] if limited and run.goodput is not None else []
         row += [_dollars(run.dollars_per_million_output_tokens)] * priced
         rows.append(tuple(row))

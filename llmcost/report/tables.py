@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, TextIO
 from llmcost.ground.errors import not_finite
 from llmcost.report.words import spoken, told
 from llmcost.report.wrapping import fill, pieces, wide
+from llmcost.specs.optimised import OPTIMISED
 
 GAP = 3  # spaces between columns
 COMFORT = 24  # letters that a column of text keeps a line, where it has so many
@@ -25,9 +26,16 @@ _HTML = re.compile(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)")  # what begins a tag or an e
 
 
 def under(*engines: str | None) -> str:
-    """The end of what a title says was asked about: the engines that it was asked for, if any."""
-    named = ", ".join(dict.fromkeys(each for each in engines if each))
-    return f" under {named}" if named else ""
+    """The end of what a title says answers: the engines, if any; OPTIMISED in words where it is alone."""
+    named = list(dict.fromkeys(each for each in engines if each))
+    if named == [OPTIMISED]:
+        return " under an optimised engine"
+    return f" under {', '.join(named)}" if named else ""
+
+
+def differing(engines: Iterable[str | None]) -> bool:
+    """Whether rows are of several engines, so that each has to say which."""
+    return len({*engines}) > 1
 
 
 class Alarm(str):

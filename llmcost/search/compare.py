@@ -41,7 +41,7 @@ class Derived(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One model on one GPU, under an engine if one is asked about."""
+    """One model on one GPU, under one engine."""
 
     estimate: Estimate
     derived: Derived
@@ -105,6 +105,7 @@ def compare(
             for engine in engines or (options.engine,):
                 asked = options._replace(engine=engine)
                 found = steady(model, chip, asked)
+                asked = asked._replace(engine=found.workload.engine)
                 entries.append(Entry(found, derived(found, chip, price, sold(model, chip, asked, found, price))))
     return Comparison(tuple(entries))
 

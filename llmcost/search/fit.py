@@ -18,10 +18,10 @@ from llmcost.machine.power import basis_of, drawn_by
 from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.search.prices import sold
-from llmcost.serving.estimate import estimate, workload_of
+from llmcost.serving.estimate import check_mix, estimate, workload_of
 from llmcost.serving.options import BASES, COMPUTE_DTYPES, Options
 from llmcost.serving.results import to_dict
-from llmcost.specs.catalog import load_engine
+from llmcost.specs.catalog import named_engine
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.fit/1"
@@ -82,6 +82,7 @@ class Offer(NamedTuple):
     decode_tokens_per_s_per_user: Number
     most_tokens_per_s: Number  # decode at the largest batch
     served_tokens_per_s: Number  # output of the requests that were asked for (--concurrency), which is priced
+    engine: str | None  # whose rates these are
     price_per_gpu_hour: Number
     price_per_million_tokens: Number
     joules_per_million_tokens: Number  # of the tokens that are priced
@@ -153,6 +154,7 @@ def fit(
     check_word("--basis", basis, BASES)
     for number in gpus:
         check_count("--gpus", number, MOST_GPUS)
+    check_mix(model, options)  # of what was asked, before engines are named
     wanted = usual_precisions(model, options.engine) if precisions is None else precisions
     first = wanted[0].weight_dtype
     plain = workload_of(model, None, options._replace(profile=None, weight_dtype=first))
@@ -168,7 +170,7 @@ def fit(
         price = (prices or {}).get(chip.name, (prices or {}).get(""))
         same = (chip.name, number, w.dtype, w.weight_dtype)  # the model's own type may be one of the usual ones
         if same not in offers:
-            offers[same] = _offer(model, chip, chosen, price, basis, pue)
+            offers[same] = _offer(model, chip, chosen._replace(engine=w.engine), price, basis, pue)
     counted = model.counted or "all"
     order = ORDERS[any(offer.price_per_million_tokens is not None for offer in offers.values())]
     found = tuple(offers.values())
@@ -178,7 +180,7 @@ def fit(
 def usual_precisions(model: ModelSpec, engine: str | None = None) -> list[Precision]:
     """What the model is kept in, and what weights are often made smaller to; of an engine, what it has kernels for."""
     own, known = bytes_of_a_weight(model.weight_format or WEIGHTS[0]), WEIGHTS
-    if engine is not None and (spec := load_engine(engine)).formats:
+    if (spec := named_engine(engine)) is not None and spec.formats:
         known = tuple(each for each in (*WEIGHTS, *OWN_WEIGHTS) if spec.takes(each))
     return [Precision(None, weights) for weights in (None, *(each for each in known if bytes_of_a_weight(each) < own))]
 
@@ -240,6 +242,7 @@ def _offer(
         decode_tokens_per_s_per_user=decode.tokens_per_s_per_user if fits else None,
         most_tokens_per_s=at_most.most_tokens_per_s,
         served_tokens_per_s=at_most.served_tokens_per_s,
+        engine=w.engine,
         price_per_gpu_hour=price,
         price_per_million_tokens=at_most.price_per_million_tokens,
         joules_per_million_tokens=at_most.joules_per_million_tokens,

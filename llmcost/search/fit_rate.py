@@ -137,6 +137,7 @@ def _offered(asked: Asked, prompt_gpus: Sequence[int]) -> RateOffer | LeftOut:
     """The offer of one kind of replica, or why there is none. `prompt_gpus`: of replicas for prompts; none: no such."""
     options = asked.options
     try:
+        asked = asked._replace(options=asked.under_usual())
         return fewest_apart(asked, prompt_gpus) if prompt_gpus else _fewest(asked)
     except InputError as refusal:
         why = f"prompts apart: {refusal}" if prompt_gpus else str(refusal)

@@ -27,7 +27,7 @@ from llmcost.search.serving_layouts import ServingCandidate, ServingQuestion, ca
 from llmcost.search.space import Broken, Column, degrees_in_words
 from llmcost.serving.batching import of_mean_lengths, serving
 from llmcost.serving.server import speculation_of
-from llmcost.specs.catalog import load_engine
+from llmcost.specs.catalog import named_engine
 
 SCHEMA = "llmcost.plan-serving/1"
 AXES = DEGREES
@@ -78,6 +78,7 @@ class ServingPlan(NamedTuple):
             "schema": SCHEMA,
             "model": question.model.name,
             "hardware": question.hardware.name,
+            "engine": w.engine,
             "gpus": question.gpus,
             "prompt": w.prompt,
             "output": w.output,
@@ -150,7 +151,7 @@ def spreads(question: ServingQuestion) -> tuple[list[Layout], list[Broken]]:
     legal: list[Layout] = []
     illegal: dict[str, Broken] = {}
     shape = shape_of(model, question.workload.weight_dtype)
-    engine = None if question.workload.engine is None else load_engine(question.workload.engine)
+    engine = named_engine(question.workload.engine)
     for tp, pp, ep in product(degrees, degrees, degrees if experts else (1,)):
         layout = Layout(tp, pp, ep // gcd(ep, tp), ep, gpus_per_node=node)
         if layout.gpus() > gpus or any(getattr(layout, axis) not in values for axis, values in question.held.items()):

@@ -18,8 +18,9 @@ from llmcost.search.space import Choices
 from llmcost.serving.estimate import check_all2all, estimate, workload_of
 from llmcost.serving.options import DEGREES, MOST_GPUS
 from llmcost.serving.options import Options as ServingOptions
-from llmcost.specs.catalog import load_engine
+from llmcost.specs.catalog import named_engine
 from llmcost.specs.hardware import HardwareSpec
+from llmcost.specs.optimised import OPTIMISED
 from llmcost.training.engine import engine_of, held_by_engine
 from llmcost.training.options import Options
 from llmcost.training.setup import (
@@ -126,11 +127,7 @@ def ask_serving(
             raise InputError(f"{option} {limit:g}: milliseconds above 0")
     options = options._replace(prompt=options.prompt or PROMPT, output=options.output or OUTPUT)
     options._replace(speculate=max(speculate, default=options.speculate)).refuse_alone()
-    library = options.all2all
-    if library is not None:  # whether tokens go to other GPUs' experts is for each layout to say
-        spread = options._replace(ep=max(held.get("ep", (2,))))
-        check_all2all(model, hardware, spread, None if options.engine is None else load_engine(options.engine))
-    workload = workload_of(model, hardware, options._replace(all2all=None))._replace(all2all=library)
+    workload = _served(model, hardware, options, held)
     degrees = {axis: held[axis] for axis in DEGREES if axis in held}
     limits = (ttft_ms and ttft_ms / 1000, tpot_ms and tpot_ms / 1000)
     flops = None
@@ -143,6 +140,46 @@ def ask_serving(
         pue=pue,
         flops_a_token=flops,
     )
+
+
+def _served(
+    model: ModelSpec, hardware: HardwareSpec, options: ServingOptions, held: Mapping[str, tuple[Any, ...]]
+) -> ServingOptions:
+    """The workload of requests that are to be served in some layout, with the engine named that serves them.
+
+    Raises InputError as `workload_of` does, and for a library of exchanges that the engine lacks.
+    """
+    library = options.all2all
+    alone = options._replace(all2all=None)
+    workload = workload_of(model, hardware, alone, mix=True)
+    try:
+        return _sending(model, hardware, workload._replace(all2all=library), held, named=options.engine is not None)
+    except InputError:
+        if options.engine is not None or workload.engine == OPTIMISED:
+            raise
+    workload = workload_of(model, hardware, alone._replace(engine=OPTIMISED))  # nobody named the other
+    return _sending(model, hardware, workload._replace(all2all=library), held, named=False)
+
+
+def _sending(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    w: ServingOptions,
+    held: Mapping[str, tuple[Any, ...]],
+    *,
+    named: bool,
+) -> ServingOptions:
+    """The workload. Raises InputError where its engine lacks its library of exchanges.
+
+    Also, unless the engine was `named`, where it lacks a degree that is held.
+    """
+    engine = named_engine(w.engine)
+    if w.all2all is not None:  # whether tokens go to other GPUs' experts is for each layout to say
+        check_all2all(model, hardware, w._replace(ep=max(held.get("ep", (2,)))), engine)
+    least = Layout(**{axis: min(held[axis]) for axis in ("tp", "pp", "ep") if axis in held})
+    if engine is not None and not named and (degree := engine.lacking(least)):
+        raise InputError(f"--{degree} {getattr(least, degree)}: {engine.without(degree)}")
+    return w
 
 
 def _stages_held(

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from llmcost.model.spec import ModelSpec
 from llmcost.search.prices import price_per_million_tokens
+from llmcost.serving.estimate import under_usual
 from llmcost.serving.options import Options
 from llmcost.simulation.cluster import Cluster
 from llmcost.simulation.options import SimulationOptions
@@ -41,6 +42,7 @@ class RateOffer(NamedTuple):
     prompt_replicas: int | None = None
     prompt_tp: int | None = None
     prompt_pp: int | None = None
+    engine: str | None = None  # whose times these are
 
 
 class Asked(NamedTuple):
@@ -60,6 +62,10 @@ class Asked(NamedTuple):
         """The options with the lengths of the mean request, however many come."""
         prompt, output = mean_lengths(self.model, self.options, self.chosen)
         return self.options._replace(prompt=prompt, output=output, rate=None, concurrency=None, requests=None)
+
+    def under_usual(self) -> Options:
+        """The options with the engine named that serves. Raises InputError as `estimate` does."""
+        return self.options._replace(engine=under_usual(self.model, self.chip, self.of_means(), mix=True).engine)
 
     def simulated(self, gpus: int, cluster: Cluster) -> Run:
         """A run of the traffic on so many GPUs."""
@@ -99,4 +105,5 @@ class Asked(NamedTuple):
             *(found.requests_per_s, found.output_tokens_per_s, found.busy_share),
             *(an_hour, price_per_million_tokens(an_hour, found.output_tokens_per_s)),
             *((prompts.number, apart.tp, apart.pp) if prompts and apart else ()),
+            engine=w.engine,
         )

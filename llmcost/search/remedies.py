@@ -20,7 +20,7 @@ from llmcost.search.fit import bytes_of_a_weight, usual_precisions
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import COMPUTE_DTYPES, DEGREES, Options
 from llmcost.serving.results import Estimate
-from llmcost.specs.catalog import load_hardware, names
+from llmcost.specs.catalog import load_hardware, named_engine, names
 from llmcost.specs.hardware import HardwareSpec
 
 DOUBLINGS = 10  # of the number of GPUs, at most
@@ -63,7 +63,7 @@ def _smaller_weights(model: ModelSpec, options: Options, e: Estimate) -> tuple[l
     plain = options if options.dtype in COMPUTE_DTYPES else options._replace(dtype=None)
     asked = bytes_of_a_weight(e.workload.weight_dtype)
     kinds = [each.weight_dtype for each in usual_precisions(model, options.engine)]
-    more = [WITH_TABLES] if options.engine is None else []
+    more = [WITH_TABLES] if named_engine(options.engine) is None else []
     usual, with_tables = (
         [
             Remedy(f"weights in {each}", plain._replace(weight_dtype=each))

@@ -24,7 +24,7 @@ from llmcost.ground.options import declared
 from llmcost.ground.recording import Recorded, Tape
 from llmcost.model.spec import ModelSpec
 from llmcost.search.prices import cost_of_rates
-from llmcost.serving.estimate import estimate, estimate_workload, prompt_is_context, with_sizes, workload_of
+from llmcost.serving.estimate import check_mix, estimate, estimate_workload, prompt_is_context, with_sizes, workload_of
 from llmcost.serving.options import MIXES, SIZES, Options, Workload
 from llmcost.serving.results import Estimate, leaves
 from llmcost.specs.hardware import HardwareSpec
@@ -289,14 +289,17 @@ def _structures(
             "by one: choose fewer values (a factor helps, as in --tp 1..64:x2)"
         )
     found, refused = [], Counter[str]()
+    asked: Options | None = None
     for chip, kind in product(hardware, product(*shapes.values())):
         structure = Structure(chip, sizes._replace(**dict(zip(SHAPES, kind, strict=True))))
         try:
-            workload_of(model, *structure)
+            engine = workload_of(model, *structure).engine
         except InputError as refusal:
             refused[str(refusal)] += 1
         else:
-            found.append(structure)
-    if not found:
+            asked = asked or structure.options
+            found.append(structure._replace(options=structure.options._replace(engine=engine)))
+    if asked is None:
         raise InputError(next(iter(refused)))
+    check_mix(model, asked)  # before engines are named
     return found, refused

@@ -36,6 +36,12 @@ def axes_of(given: Collection[str]) -> dict[str, str]:
     return {"hw": "hardware.name"} | {name: f"workload.{name}" for name in shown}
 
 
+def engine_told(grid: Sweep, axes: Mapping[str, str]) -> dict[str, str]:
+    """The column of the engine, where GPUs have different ones by default."""
+    named = {structure.options.engine for structure in grid.structures}
+    return {} if "engine" in axes or len(named) == 1 else {"engine": "workload.engine"}
+
+
 def metrics_of(grid: Sweep, asked: Sequence[str] | None) -> list[str]:
     """The paths of the figures asked for, or of the usual ones. Raises InputError for one that does not exist."""
     if asked is not None:
@@ -66,7 +72,8 @@ class SweepRows:
 
     def __init__(self, grid: Sweep, given: Collection[str], metrics: Sequence[str] | None = None) -> None:
         self.grid = grid
-        self.columns = axes_of(given) | {path: path for path in metrics_of(grid, metrics)}
+        axes = axes_of(given)
+        self.columns = axes | engine_told(grid, axes) | {path: path for path in metrics_of(grid, metrics)}
 
     def __len__(self) -> int:
         return self.grid.legal()

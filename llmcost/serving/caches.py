@@ -20,7 +20,7 @@ from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, largest,
 from llmcost.ground.constants import Constant
 from llmcost.model.counting import cache_bytes_per_token, kept_bytes, state_bytes
 from llmcost.model.operators import Attention, Operator, Scan
-from llmcost.specs.catalog import load_engine
+from llmcost.specs.catalog import named_engine
 
 PAGE = Constant(  # of the KV cache
     16, "vLLM's block_size on CUDA (docs.vllm.ai, CacheConfig; PagedAttention, arXiv 2309.06180)", "tokens"
@@ -137,7 +137,8 @@ class Allocation(NamedTuple):
 
 def page_of(engine: str | None) -> int:
     """Tokens of a page under an engine, or vLLM's."""
-    return (engine and load_engine(engine).block_size) or int(PAGE.value)
+    spec = named_engine(engine)
+    return (spec and spec.block_size) or int(PAGE.value)
 
 
 def allocation(layers: Sequence[Operator], piece: Number, page: Number) -> Allocation:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from llmcost.ground.algebra import Number, is_one, least, maximum, minimum
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
-from llmcost.machine.bands import OPTIMISED, SERVING, bands_for
+from llmcost.machine.bands import SERVING, bands_for
 from llmcost.machine.chip import Chip, usable_bytes
 from llmcost.machine.efficiency import OWN_RUNS, Band, Efficiency, family_of
 from llmcost.machine.exchanges import check_reach
@@ -71,8 +71,10 @@ from llmcost.serving.results import (
 )
 from llmcost.serving.server import machine_of, server_of, speculation_of
 from llmcost.serving.training_rates import training, unknown_training
-from llmcost.specs.catalog import engines_for, load_engine, load_library
+from llmcost.serving.usual_engine import usual_engine
+from llmcost.specs.catalog import engines_for, load_engine, load_library, named_engine
 from llmcost.specs.hardware import HardwareSpec
+from llmcost.specs.optimised import OPTIMISED
 
 if TYPE_CHECKING:
     from llmcost.specs.engine import EngineSpec
@@ -251,7 +253,7 @@ def with_bands(efficiency: Efficiency, model: ModelSpec, hardware: HardwareSpec 
         return efficiency
     if model.encoder is not None:
         return efficiency._replace(bands=dict.fromkeys(SERVING, Band(of=BOTH)))
-    engine = None if w.engine is None else load_engine(w.engine)
+    engine = named_engine(w.engine)
     compared = SERVING if w.prefix_hit is w.prefill_gpus is None and not w.speculate else PASSES
     if engine is not None and engine.errors:
         own = _own_bands(engine.errors)
@@ -301,8 +303,39 @@ def training_reached(hardware: HardwareSpec | None, w: Workload) -> Efficiency:
     return trained_by(hardware, w.profile, w.dtype, 1)
 
 
-def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Workload:
-    """The options with the defaults filled in. Raises InputError where they make no sense."""
+def workload_of(
+    model: ModelSpec, hardware: HardwareSpec | None, options: Options, *, mix: bool | None = None
+) -> Workload:
+    """The options with the defaults filled in, the engine's name too. Raises InputError where they make no sense.
+
+    Where no engine is named it is the usual one, unless that refuses what is asked: then OPTIMISED. `mix`: whether it
+    is a mix of requests, where the options do not say so.
+    """
+    if hardware is None or options.engine is not None:
+        return _workload_under(model, hardware, options)
+    usual = usual_engine(model, hardware, options, mix=mix)
+    if usual != OPTIMISED:
+        try:
+            return _workload_under(model, hardware, options._replace(engine=usual))
+        except InputError:
+            pass  # nobody named it
+    return _workload_under(model, hardware, options._replace(engine=OPTIMISED))
+
+
+def under_usual(
+    model: ModelSpec, hardware: HardwareSpec | None, options: Options, *, mix: bool | None = None
+) -> Options:
+    """The options with the engine named that answers them, so that other questions are answered by it too.
+
+    `mix`, and what is raised: as in `workload_of`.
+    """
+    if hardware is None or options.engine is not None:
+        return options
+    return options._replace(engine=workload_of(model, hardware, options, mix=mix).engine)
+
+
+def _workload_under(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Workload:
+    """The workload of options that name their engine, or have no GPU. Raises InputError where they make no sense."""
     context, prompt = _check_sizes(model, options)
     if options.prefill_gpus is not None:
         first, second = pool_options(options)
@@ -333,7 +366,7 @@ def _filled_in(
     weights = options.weight_dtype or model.weight_format or dtype
     if options.kv_dtype in ROTARY_PART and not model.block_sizes("kv_lora_rank"):
         raise InputError(f"--kv-dtype {options.kv_dtype}: a format of latents (MLA), which {model.name} does not cache")
-    engine = None if options.engine is None else load_engine(options.engine)
+    engine = named_engine(options.engine)
     if engine is not None and engine.in_stages() and options.gpus is not None and options.tp is options.pp is None:
         options = options._replace(tp=1, pp=options.gpus)
     layout = layout_of(model, hardware, weights, *(getattr(options, name) for name in LAYOUT))
@@ -351,7 +384,7 @@ def _filled_in(
         if asked and hardware and hardware.peak and hardware.peak_of(asked) is None:
             known = ", ".join(dict.fromkeys([*hardware.peak, *hardware.vector_peak]))
             raise InputError(f"{flag} {asked}: no source gives {hardware.title} a peak for it; it has {known}")
-    if options.engine is not None:
+    if engine is not None:
         options = under_engine(options, hardware, weights)
     return options._replace(
         context=context,
@@ -383,7 +416,7 @@ def check_all2all(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
 
 def chunk_of(options: Options, hardware: HardwareSpec | None) -> int | None:
     """Tokens of prompts that run at a time where no number is given; None: all of them, or as the engine says."""
-    return None if options.batch_prompts or options.engine else usual_chunk(hardware)
+    return None if options.batch_prompts or named_engine(options.engine) is not None else usual_chunk(hardware)
 
 
 def _of_weights(options: Options) -> Options:
@@ -485,7 +518,7 @@ def check_mix(model: ModelSpec, options: Options) -> None:
         if value != option.value and not options.is_mix():
             told = option.typed(value)
             raise InputError(f"{told}: of a mix of requests; give --concurrency, --rate or --requests too")
-    for name in AT_ONCE if options.engine is None and not options.is_mix() else ():
+    for name in AT_ONCE if options.of_no_program() and not options.is_mix() else ():
         option, value = declared(Options)[name], getattr(options, name)
         if value != option.value:
             told = option.typed(value)
@@ -561,7 +594,8 @@ def computed_in(weights: str | None, hardware: HardwareSpec | None, engine: str 
     to the type of the activations first: an engine's own, where it has one and is not on a CPU that lacks it.
     """
     own = next((dtype for kind, dtype in COMPUTED.items() if weights and weights.startswith(kind)), None)
-    of_engine = load_engine(engine).activations if engine and weights not in ("bf16", "fp32") else None
+    spec = None if weights in ("bf16", "fp32") else named_engine(engine)
+    of_engine = None if spec is None else spec.activations
     if of_engine and hardware is not None and hardware.is_cpu() and hardware.peak_of(of_engine) is None:
         of_engine = None
     if own is None or hardware is None or own not in hardware.peak:

@@ -37,7 +37,7 @@ from llmcost.serving.loading import loaded_bytes
 from llmcost.serving.options import Workload
 from llmcost.serving.phases import DecodeStep
 from llmcost.serving.results import KvCache, Memory
-from llmcost.specs.catalog import load_engine
+from llmcost.specs.catalog import named_engine
 
 
 class StepPeak(NamedTuple):
@@ -74,7 +74,7 @@ def sampler_bytes(server: Server, w: Workload) -> Number:
 
     No more sequences than tokens of a step can have a token each. Every GPU of a tensor-parallel group has all logits.
     """
-    engine = None if w.engine is None else load_engine(w.engine)
+    engine = named_engine(w.engine)
     if engine is None or not engine.sampler or w.max_num_seqs is None or not server.model.generates:
         return 0
     sequences = w.max_num_seqs if w.chunk is None else minimum(w.max_num_seqs, w.chunk)

@@ -17,7 +17,7 @@ from llmcost.parallel.pipeline import Server, schedule
 from llmcost.serving.options import Options, Workload
 from llmcost.serving.phases import DecodeStep
 from llmcost.serving.results import Offloaded
-from llmcost.specs.catalog import load_engine, load_hardware
+from llmcost.specs.catalog import load_hardware, named_engine
 from llmcost.specs.engine import EngineSpec
 from llmcost.specs.hardware import HardwareSpec
 
@@ -35,7 +35,7 @@ def check_offload(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     if not is_one(layout.gpus()):
         raise InputError(f"{told}: it is counted beside one GPU alone, not {layout.gpus()}")
     _check_part(told, model, options.offload)
-    engine = None if options.engine is None else load_engine(options.engine)
+    engine = named_engine(options.engine)
     if engine is not None and not engine.cpus:
         raise InputError(f"{told}: nothing is known here of {engine.title} on CPUs; --engine llama.cpp runs on them")
     if hardware is not None:
@@ -68,7 +68,8 @@ def offload_of(model: ModelSpec, chip: Chip, w: Workload) -> Offload | None:
     """What a workload leaves to the host; None: nothing."""
     if w.offload is None or chip.beside is None:
         return None
-    streams_from = None if w.engine is None else load_engine(w.engine).copies_from
+    engine = named_engine(w.engine)
+    streams_from = None if engine is None else engine.copies_from
     part, _, count = w.offload.partition(":")
     layers = model.expert_layers() if part == EXPERTS else model.num_hidden_layers
     share = 1 if not count or int(count) == layers else int(count) / layers

@@ -7,11 +7,12 @@ from typing import Annotated, NamedTuple, TypeAlias
 
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError, shortened
-from llmcost.ground.options import Option, Word, count, declared, flag, length, number, parse_name, share, word
+from llmcost.ground.options import Option, Word, count, declared, flag, length, number, share, word
 from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.formats import CACHES, FORMATS
 from llmcost.model.operators.routing import LAWS, routing_of
 from llmcost.specs.hardware import PCIE
+from llmcost.specs.optimised import OPTIMISED, parse_engine
 
 COMPUTE_DTYPES = ("bf16", "fp16", "fp8", "int8", "fp4", "tf32", "fp32")
 GGUF_CACHES = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")  # llama.cpp's --cache-type-k: blocks with their scales
@@ -374,9 +375,9 @@ class Options(NamedTuple):
     engine: Annotated[
         Word,
         Option(
-            "The engine that serves: a shipped name (llmcost engines) or a YAML spec.",
-            parse_name,
-            default="none in particular: a well-optimised one",
+            "The engine that serves: a shipped name (llmcost engines), a YAML spec, or optimised: none in particular.",
+            parse_engine,
+            default="vllm for a mix of requests, mlx on a Mac, llama.cpp for GGUF; else optimised",
         ),
     ] = None
     cuda_graphs: Annotated[
@@ -475,6 +476,10 @@ class Options(NamedTuple):
         ),
     ] = None
 
+    def of_no_program(self) -> bool:
+        """Whether no engine is named, or the one that is no program."""
+        return self.engine in (None, OPTIMISED)
+
     def is_mix(self) -> bool:
         """Whether there is a mix of requests."""
         return any(getattr(self, name) is not None for name in MIXES)
@@ -485,7 +490,7 @@ class Options(NamedTuple):
 
     def without_mix(self) -> "Options":
         """The same where no requests come: of a batch, or of the model itself."""
-        gone = (*MIXES, *OF_A_MIX, *(AT_ONCE if self.engine is None else ()))
+        gone = (*MIXES, *OF_A_MIX, *(AT_ONCE if self.of_no_program() else ()))
         return self._replace(**{name: Options._field_defaults[name] for name in gone})
 
     def refuse_alone(self) -> None:

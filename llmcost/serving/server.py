@@ -19,7 +19,7 @@ from llmcost.serving.encoding import states_of
 from llmcost.serving.offloading import host_side, offload_of
 from llmcost.serving.options import GATHER, Workload
 from llmcost.serving.speculation import WAYS, Speculation, accepted_tokens
-from llmcost.specs.catalog import load_beside, load_engine, load_library
+from llmcost.specs.catalog import load_beside, load_library, named_engine
 from llmcost.specs.hardware import HardwareSpec, joined_by
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes
 
     Raises SpecError or InputError for a profile that cannot be used.
     """
-    engine = None if w.engine is None else load_engine(w.engine)
+    engine = named_engine(w.engine)
     if hardware is not None:
         hardware = joined_by(hardware, w.link)
     chip = chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype, w.weight_dtype)

@@ -22,7 +22,7 @@ from llmcost.parallel.pipeline import Server
 from llmcost.serving.apart import naming_prompts, pool_options, sending
 from llmcost.serving.batching import request_bytes
 from llmcost.serving.caches import page_of
-from llmcost.serving.estimate import estimate
+from llmcost.serving.estimate import estimate, under_usual
 from llmcost.serving.options import Options
 from llmcost.serving.results import Estimate
 from llmcost.simulation.cluster import MOST_REPLICAS, Cluster, Pool, Router, Unit
@@ -35,7 +35,7 @@ from llmcost.simulation.scheduler import HOLDS, Scheduler
 from llmcost.simulation.steptime import StepTime
 from llmcost.simulation.traces import read_trace
 from llmcost.simulation.traffic import Lengths, Request, at_a_rate, closed_loop, first, requests_of, retimed
-from llmcost.specs.catalog import load_engine
+from llmcost.specs.catalog import named_engine
 from llmcost.specs.engine import EngineSpec
 from llmcost.specs.hardware import HardwareSpec
 
@@ -61,6 +61,9 @@ class Run:
     ) -> None:
         check_options(chosen)
         _refuse_alone(options, chosen)
+        options = under_usual(model, hardware, with_lengths(model, options), mix=True)._replace(
+            prompt=options.prompt, output=options.output
+        )
         self.model, self.hardware, self.options, self.chosen = model, hardware, options, chosen
         self.gpus, self.cluster = serves or cluster_of(model, hardware, options, chosen)
         _refuse_router(chosen, self.cluster)
@@ -209,6 +212,12 @@ def lengths_of(model: ModelSpec, options: Options) -> tuple[int, int]:
     return options.prompt or min(PROMPT, _longest_prompt(model, output)), output
 
 
+def with_lengths(model: ModelSpec, options: Options) -> Options:
+    """The options with the tokens of a drawn request."""
+    prompt, output = lengths_of(model, options)
+    return options._replace(prompt=prompt, output=output)
+
+
 def _longest_prompt(model: ModelSpec, output: int) -> int:
     """The most tokens that a model takes in where it gives so many: an encoder has positions of its own for them."""
     if model.encoder is not None:
@@ -312,8 +321,7 @@ def cluster_of(
     model: ModelSpec, hardware: HardwareSpec, options: Options, chosen: SimulationOptions
 ) -> tuple[int, Cluster]:
     """How many GPUs serve, and what serves. Raises InputError where options contradict each other."""
-    prompt, output = lengths_of(model, options)
-    one = options._replace(prompt=prompt, output=output, concurrency=None, rate=None, requests=None)
+    one = with_lengths(model, options)._replace(concurrency=None, rate=None, requests=None)
     if options.prefill_gpus is None:
         kind = kind_of(model, hardware, one, chosen)
         pool = kind.pool(count(), chosen.router)
@@ -381,7 +389,7 @@ def _with_host(policy: Policy, hardware: HardwareSpec, step: StepTime, chosen: S
 def policy_of(model: ModelSpec, hardware: HardwareSpec, step: StepTime, chosen: SimulationOptions) -> Policy:
     """How the engine schedules, with the cache that the memory leaves or `--kv-tokens`. Raises InputError for none."""
     w, guess, kv_tokens = step.workload, step.guess, chosen.kv_tokens
-    engine = None if w.engine is None else load_engine(w.engine)
+    engine = named_engine(w.engine)
     block = page_of(w.engine)
     blocks, fixed = None, 0
     if kv_tokens is not None:

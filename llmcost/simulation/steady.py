@@ -19,7 +19,7 @@ from llmcost.serving.options import Options, Workload
 from llmcost.serving.results import Estimate, Serving, Simulated
 from llmcost.serving.turns import SPREAD
 from llmcost.simulation.traffic import requests_of
-from llmcost.specs.catalog import load_engine
+from llmcost.specs.catalog import named_engine
 from llmcost.specs.hardware import HardwareSpec
 
 BUSY = 0.7  # share of the load that is answered at most, from which on queues depend on how requests happen to come
@@ -42,7 +42,8 @@ def steady(model: ModelSpec, hardware: HardwareSpec | None, options: Options) ->
         return found
     if simulated.requests is None:
         return found._replace(serving=found.serving._replace(simulated=simulated))
-    return found._replace(serving=_simulated(model, hardware, options, found.serving, simulated.because))
+    asked = options._replace(engine=found.workload.engine)
+    return found._replace(serving=_simulated(model, hardware, asked, found.serving, simulated.because))
 
 
 def rough(found: Estimate, options: Options) -> Simulated | None:
@@ -54,7 +55,8 @@ def rough(found: Estimate, options: Options) -> Simulated | None:
     if found.hardware is None or s is None or s.expected.ttft_seconds is None:
         return None
     because = beyond(found, w, s)
-    own_runs = w.engine is not None and load_engine(w.engine).nearby  # which the formula follows, and a run does not
+    engine = named_engine(w.engine)
+    own_runs = engine is not None and engine.nearby  # which the formula follows, and a run does not
     if because is None or own_runs or not found.memory.fits:
         return None
     requests = requests_of(options)
@@ -73,7 +75,8 @@ def beyond(e: Estimate, w: Workload, s: Serving) -> str | None:
         return MEMORY
     if s.pools is not None:
         return PROMPTS if s.pools.prefill.busy_share >= BUSY_POOL else None
-    beside = w.rate is None and (w.engine is None or load_engine(w.engine).mixed)
+    engine = named_engine(w.engine)
+    beside = w.rate is None and (engine is None or engine.mixed)
     return None if beside or prompts_share(e, w, s) < BUSY_PROMPTS else PROMPTS
 
 

@@ -45,7 +45,7 @@ class StepTime:
         options: Options = Options(),  # noqa: B008
     ) -> None:
         options.refuse_alone()
-        self.workload: Workload = workload_of(model, hardware, options)
+        self.workload: Workload = workload_of(model, hardware, options, mix=True)
         server = server_of(model, *machine_of(hardware, self.workload), self.workload)
         self.server: Server = server._replace(filled=1)
         self.ranks: int = server.layout.expert_ranks()  # that share experts, and step together

@@ -15,6 +15,7 @@ from llmcost.ground.errors import InputError, NoSuchKeyError, SpecError, Unknown
 from llmcost.model.spec import ModelSpec
 from llmcost.specs.hardware import HardwareSpec, hardware_from, system_from
 from llmcost.specs.models import model_from
+from llmcost.specs.optimised import OPTIMISED
 from llmcost.specs.reader import Document, read_yaml
 from llmcost.specs.schema import shown
 
@@ -165,6 +166,11 @@ def load_engine(name: str, *, files: bool = True) -> EngineSpec:
     return _kept(_engine(name, "engines", "training engines", trains, files=files), engine_of)
 
 
+def named_engine(name: str | None) -> EngineSpec | None:
+    """The engine of that name, alias or path; None where none is named, and for OPTIMISED, which is no program."""
+    return None if name in (None, OPTIMISED) else load_engine(str(name))
+
+
 def engine_of(document: Document) -> EngineSpec:
     """The engine that a document describes, with what the shipped one that it is like says beside. Raises SpecError."""
     from llmcost.specs.engine import engine_from  # an answer without an engine needs no schema of one
@@ -173,7 +179,14 @@ def engine_of(document: Document) -> EngineSpec:
 
 
 def _engine(name: str, kind: str, others: str, what: str, *, files: bool = True) -> Path:
-    """The file of an engine. Raises UnknownNameError, or for an engine of the other kind InputError: `what` it does."""
+    """The file of an engine. Raises UnknownNameError, or InputError: for OPTIMISED, and for the other kind.
+
+    `what`: in words, what one of the other kind is for.
+    """
+    if name == OPTIMISED:
+        if kind == "engines":
+            raise InputError(f"--engine {name}: it is no program that could be started or timed; name one, as vllm")
+        raise InputError(f"--engine {name}: this engine {what} (all of them: llmcost engines)")
     try:
         return find(kind, name, files=files)
     except UnknownNameError:

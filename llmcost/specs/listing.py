@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from llmcost.specs.catalog import load_engine
 from llmcost.specs.engine import EngineSpec
 from llmcost.specs.hardware import Figure, HardwareSpec
+from llmcost.specs.optimised import OPTIMISED
 from llmcost.specs.training_engine import TrainingEngine
 
 LISTED_PEAKS = ("bf16", "fp16", "fp8", "int8", "fp4")
@@ -50,6 +52,20 @@ def engine_row(e: EngineSpec) -> dict[str, object]:
         "max_num_seqs": e.max_num_seqs[-1].value if e.max_num_seqs else None,
         "host_seconds_a_step": e.figures.get("host.step"),
     }
+
+
+def optimised_engine() -> EngineSpec:
+    """The engine that is no program, as a list shows it."""
+    return EngineSpec(
+        name=OPTIMISED,
+        title="none in particular: a well-optimised one",
+        version="any",
+        url="docs/engines.md",
+        vendors=load_engine("ideal").vendors,
+        launch="graph",
+        sources={},
+        notes=("It has no scheduler, no host time and no formats of its own. Without --engine: docs/engines.md.",),
+    )
 
 
 def training_engine_row(e: TrainingEngine) -> dict[str, object]:

@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, count, flag, length, number, parse_name, share, word
+from llmcost.specs.optimised import parse_engine
 
 ALGORITHMS = ("grpo", "ppo", "dpo", "distill")
 
@@ -60,7 +61,7 @@ class RlOptions(NamedTuple):
     rollout_tp: Annotated[
         Number, count("GPUs of a replica that draws answers.", "DEGREE", default="the fewest that hold the model")
     ] = None
-    rollout_engine: Annotated[str, Option("The engine that draws answers.", parse_name)] = "vllm"
+    rollout_engine: Annotated[str, Option("The engine that draws answers.", parse_engine)] = "vllm"
     rollout_memory: Annotated[float, share("Share of the memory that this engine takes.")] = 0.6
     off_policy: Annotated[bool, flag("With --rollout-gpus: draw the next answers while training.")] = False
     sleep: Annotated[bool, flag("On shared GPUs: the engine gives its memory back while others work.")] = True

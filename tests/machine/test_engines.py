@@ -11,7 +11,6 @@ from llmcost.accuracy.bands import by_kind, with_nameless
 from llmcost.accuracy.cases import file_of, load_cases
 from llmcost.accuracy.score import check
 from llmcost.ground.errors import InputError, SpecError
-from llmcost.machine.bands import OPTIMISED
 from llmcost.machine.chip import Chip, chip_of
 from llmcost.machine.efficiency import Efficiency, Kernel, from_figures
 from llmcost.machine.engine_names import unknown_names
@@ -20,6 +19,7 @@ from llmcost.model.operators import Attention, Gemm
 from llmcost.parallel.pipeline import Stages
 from llmcost.search.fit import fit
 from llmcost.specs.catalog import load_engine, names, shipped
+from llmcost.specs.optimised import OPTIMISED
 
 CHIP = Chip(1e12, 1e12, 1e12, 1e9, 1e9)
 LLAMA = load_model("llama3-8b")
