@@ -18,7 +18,7 @@ def usual_engine_note(engine: str | None, hardware: HardwareSpec) -> list[str]:
     """A line about an engine that was taken as none was named; none where there is nothing to choose."""
     if engine in OTHERS:
         other = f"another: --engine {OTHERS[engine]}"
-        return [f"engine    {engine} by default; {other}; none in particular: --engine {OPTIMISED}"]
+        return [f"engine    default: {engine}; {other}; none in particular: --engine {OPTIMISED}"]
     there = SERVERS.get(family_of(hardware))
     if engine != OPTIMISED or there is None:
         return []

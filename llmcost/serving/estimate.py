@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -315,10 +316,10 @@ def workload_of(
         return _workload_under(model, hardware, options)
     usual = usual_engine(model, hardware, options, mix=mix)
     if usual != OPTIMISED:
-        try:
-            return _workload_under(model, hardware, options._replace(engine=usual))
-        except InputError:
-            pass  # nobody named it
+        with suppress(InputError):  # nobody named it
+            w = _workload_under(model, hardware, options._replace(engine=usual))
+            if not hardware.peak or hardware.peak_of(w.dtype) is not None:  # else its times would not be known
+                return w
     return _workload_under(model, hardware, options._replace(engine=OPTIMISED))
 
 
@@ -385,7 +386,7 @@ def _filled_in(
             known = ", ".join(dict.fromkeys([*hardware.peak, *hardware.vector_peak]))
             raise InputError(f"{flag} {asked}: no source gives {hardware.title} a peak for it; it has {known}")
     if engine is not None:
-        options = under_engine(options, hardware, weights)
+        options = under_engine(options, hardware, weights, model.weight_format or dtype)
     return options._replace(
         context=context,
         prompt=prompt,
@@ -427,8 +428,8 @@ def _of_weights(options: Options) -> Options:
     return options._replace(dtype=None, weight_dtype=options.dtype)
 
 
-def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) -> Options:
-    """The options with an engine's own defaults filled in.
+def under_engine(options: Options, hardware: HardwareSpec | None, weights: str, own: str) -> Options:
+    """The options with an engine's own defaults filled in. `own`: the format that weights are in unless asked for.
 
     Raises InputError where it does not run on the GPU, or has no kernels for weights in this format.
     """
@@ -462,7 +463,7 @@ def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) 
         memory_utilization=options.memory_utilization or engine.memory_utilization,
         free_memory_fraction=engine.free_memory_fraction if fraction is None else fraction,
         reserve_output=options.reserve_output or engine.reserve_output,
-        head_dtype=options.head_dtype or (options.weight_dtype if engine.quantised_head else None),
+        head_dtype=options.head_dtype or (weights if engine.quantised_head and weights != own else None),
     )
 
 
