@@ -149,7 +149,8 @@ function binds(document, words) {
 export function showVerdict(box, document, words, typed, notes, apply) {
   const { memory, hardware, model, accuracy, serving, launch, workload } = document;
   const place = hardware ? ` · ${workload.gpus} × ${hardware.title}` : "";
-  const children = [make("h2", {}, `${model.title}${place}`)];
+  const under = workload.engine ? ` · ${workload.engine}` : "";
+  const children = [make("h2", {}, `${model.title}${place}${under}`)];
   box.className = "";
   if (!hardware) {
     children.push(
