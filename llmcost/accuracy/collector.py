@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llmcost.ground.errors import InputError, SpecError, UnknownNameError
-from llmcost.machine import kernels
 from llmcost.machine.chip import links_of
-from llmcost.machine.kernels import WIDTHS, figures_of
+from llmcost.machine.forms_products import WIDTHS, experts_seconds
+from llmcost.machine.kernels import SECONDS, figures_of
 from llmcost.model.operators.sequence import causal_pairs
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.hardware import HardwareSpec
@@ -406,12 +406,12 @@ READERS: dict[str, Readers] = {
 def seconds_of(group: Group, x: Any) -> Any:
     """The form's seconds for the rows of a group, with some numbers of the form."""
     if group.form != "experts":
-        return getattr(kernels, f"{group.form}_seconds")(x, **group.sizes)
+        return SECONDS[group.form](x, **group.sizes)
     even = group.sizes["fullest"] == 0  # a form branches on whether routing is even
     seconds = np.empty(len(even))
     for rows, fullest in ((even, 0), (~even, group.sizes["fullest"][~even])):
         if rows.any():
-            seconds[rows] = kernels.experts_seconds(x, **share_of(group, rows).sizes | {"fullest": fullest})
+            seconds[rows] = experts_seconds(x, **share_of(group, rows).sizes | {"fullest": fullest})
     return seconds
 
 

@@ -27,19 +27,9 @@ from llmcost.ground.constants import Constant
 from llmcost.ground.units import BITS
 from llmcost.machine.chip import links_of
 from llmcost.machine.efficiency import family_of
-from llmcost.machine.kernels import (
-    WIDTHS,
-    Figures,
-    Fitted,
-    Kernels,
-    collective_seconds,
-    decode_seconds,
-    expert_product_seconds,
-    figures_of,
-    load_kernels,
-    prefill_seconds,
-    product_seconds,
-)
+from llmcost.machine.forms_attention import collective_seconds, decode_seconds, prefill_seconds
+from llmcost.machine.forms_products import WIDTHS, Figures, expert_product_seconds, product_seconds
+from llmcost.machine.kernels import Fitted, Kernels, figures_of, load_kernels
 from llmcost.model.formats import FORMATS
 from llmcost.model.operators import Attention, Collective, Elementwise, Gemm, GroupedGemm, Operator
 from llmcost.model.sizes import activation_dtype
