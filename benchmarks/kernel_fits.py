@@ -36,7 +36,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from llmcost.accuracy.collector import GPUS, READERS, Group, possible, read_groups, seconds_of, share_of, tables_of
+from llmcost.accuracy.collector import GPUS, Group, possible, seconds_of, share_of, tables_of
+from llmcost.accuracy.collector_tables import READERS, read_groups
 from llmcost.machine import kernels
 from llmcost.machine.efficiency import family_of
 from llmcost.machine.kernels import FAMILY_FILES, FORMAT, FORMS

@@ -15,16 +15,15 @@ import numpy as np
 
 from llmcost.accuracy.collector import (
     LATENT,
-    READERS,
     Group,
     Table,
     possible,
-    read_groups,
     rows_of,
     seconds_of,
     stand_ins,
     tables_of,
 )
+from llmcost.accuracy.collector_tables import READERS, read_groups
 from llmcost.ground.errors import UnknownNameError
 from llmcost.machine.chip import chip_of
 from llmcost.machine.efficiency import Efficiency

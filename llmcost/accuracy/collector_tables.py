@@ -1,0 +1,69 @@
+"""Tables of measured kernels, read by their kinds: which kinds are understood, and the rows of a table in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from llmcost.accuracy.collector import (
+    Arrays,
+    Group,
+    Readers,
+    Table,
+    context_groups,
+    decode_groups,
+    exchange_groups,
+    expert_groups,
+    numbers,
+    opened,
+    prefill_groups,
+    product_groups,
+)
+from llmcost.ground.errors import SpecError
+from llmcost.specs.catalog import load_hardware
+
+READERS: dict[str, Readers] = {
+    "gemm": product_groups,
+    "moe": expert_groups,
+    "context_attention": context_groups,
+    "generation_attention": decode_groups,
+    "context_mla": lambda hardware, table: prefill_groups(hardware, table, latent=True),
+    "generation_mla": lambda hardware, table: decode_groups(hardware, table, latent=True),
+    "custom_allreduce": exchange_groups,
+    "nccl": exchange_groups,
+}
+
+
+def columns_of(table: Table) -> Arrays:
+    """The columns of a table as arrays. Raises SpecError, also for a row of a known table without a time above 0."""
+    with opened(table) as file:
+        read = file.read()
+    columns = {name: read.column(name).to_numpy(zero_copy_only=False) for name in read.column_names}
+    if table.kind in READERS:
+        _check_times(table, columns)
+    return columns
+
+
+def _check_times(table: Table, columns: Arrays) -> None:
+    """Raise SpecError where a row has no time above 0."""
+    if "latency" not in columns:
+        raise SpecError(str(table.path), 0, "latency", "this column is missing")
+    times = numbers(columns, "latency")[0]
+    wrong = np.flatnonzero(~((times > 0) & np.isfinite(times)))
+    if len(wrong):
+        row = int(wrong[0])
+        raise SpecError(
+            str(table.path), 0, "latency", f"row {row + 1}: {times[row]:g} ms is no time that a kernel takes"
+        )
+
+
+def read_groups(table: Table, gpu: str) -> Iterator[Group]:
+    """The rows of a table on a GPU that have a form, by their variants. Raises as `columns_of` does."""
+    columns, hardware = columns_of(table), load_hardware(gpu)
+    try:
+        yield from READERS[table.kind](hardware, columns)
+    except KeyError as error:
+        raise SpecError(str(table.path), 0, str(error.args[0]), "this column is missing") from None
+    except (TypeError, ValueError) as error:
+        raise SpecError(str(table.path), 0, "", f"a column holds no numbers: {error}") from None
