@@ -43,7 +43,7 @@ from llmcost.machine.efficiency import family_of
 from llmcost.machine.kernels import FAMILY_FILES, FORMAT, FORMS
 from llmcost.specs.catalog import load_hardware, shipped
 
-SOURCE = "ai-dynamo/aiconfigurator, kernel tables of commit 095f58a5 (2026-08, Apache-2.0), https://github.com/ai-dynamo/aiconfigurator"
+SOURCE = "https://github.com/ai-dynamo/aiconfigurator, tables of commit 095f58a5 (Apache-2.0)"
 LAYERS = {"layers-rtx4090-llama-3.1-8b": "rtx4090", "layers-rtxpro6000-llama-3.1-8b": "rtx-pro-6000"}  # folder -> GPU
 LAYERS_VERSION = "0.19"  # of vLLM
 LAYERS_SOURCE = "LLMServingSim, profiler/perf: layers of Llama-3.1-8B in vLLM 0.19 (MIT), https://github.com/casys-kaist/LLMServingSim"
@@ -196,6 +196,40 @@ FREE: dict[str, dict[str, Free]] = {
         "change": Free(1e-5, 1e-7, 1e-3),
         "small": Free(0.2, 0.002, 0.9995),
     },
+    "sparse": {
+        "launch": LAUNCH,
+        "compute": Free(0.6, 0.03, 0.9995),
+        "memory": SHARE,
+        "overlap": OVERLAP,
+        "start": Free(1e-6, 1e-9, 1e-4),
+        "draw": Free(60e9, 5e8, 2e12),
+        "split": Free(1e-6, 1e-8, 1e-4),
+        "absent": Free(0.5, 1e-3, 0.9999),
+    },
+    "scores": {
+        "launch": LAUNCH,
+        "compute": Free(0.6, 0.03, 0.9995),
+        "memory": SHARE,
+        "overlap": OVERLAP,
+        "key": Free(1e-9, 1e-13, 1e-7),
+        "row": Free(1e-7, 1e-10, 1e-5),
+    },
+    "choice": {
+        "launch": LAUNCH,
+        "memory": SHARE,
+        "overlap": OVERLAP,
+        "row": Free(1e-6, 1e-9, 1e-4),
+        "key": Free(1e-10, 1e-13, 1e-8),
+    },
+    "recurrence": {
+        "launch": LAUNCH,
+        "moved": Free(2.0, 1.0, 100),
+        "states": Free(2.0, 1.0, 100),
+        "overlap": OVERLAP,
+        "step": Free(1e-6, 1e-10, 1e-4),
+        "block": Free(1e-6, 1e-10, 1e-3),
+        "head": Free(1e-7, 1e-10, 1e-4),
+    },
 }
 FOUR = ((64, 64), (64, 128), (128, 128), (128, 256))
 CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {  # numbers that are tried one after the other
@@ -214,6 +248,10 @@ CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {  # numbers that are tried one
     "prefill": {"queries": (64, 128, 256)},
     "decode": {"heads": (1, 16, 64, 128), "keys": (64, 128), "parts": (1, 16, 64, 4096)},
     "collective": {},
+    "sparse": {"heads": (1, 16, 64, 128), "parts": (1, 16, 64)},
+    "scores": {},
+    "choice": {},
+    "recurrence": {},
 }
 
 
@@ -394,9 +432,9 @@ def fit(form: str, variant: str, groups: list[Group]) -> Result | None:
     written = plain(model.made(final)) | {"rows": count}
     if left_out := sum(len(group.seconds) for group in groups) - count:
         written["left_out"] = left_out
-    written |= {"median": short(np.median(unseen)), "mean": short(np.mean(unseen))}
+    written |= {"median": error(np.median(unseen)), "mean": error(np.mean(unseen))}
     if others:
-        written["other_gpu"] = short(np.median(others))
+        written["other_gpu"] = error(np.median(others))
     return Result(form, variant, written, unseen, others)
 
 
@@ -409,6 +447,11 @@ def other_gpus(model: Model, z: Any, groups: list[Group]) -> list[float]:
         x = model.made(solve(model, rest, z, steps=10)[0])
         found.append(float(np.median(np.concatenate([off(group, x) for group in groups if group.gpu == gpu]))))
     return found
+
+
+def error(value: Any) -> float:
+    """An error to a tenth of a percent."""
+    return round(float(value), 3)
 
 
 def short(value: Any) -> float:
@@ -444,12 +487,22 @@ def family_file(gpu: str) -> str:
     return FAMILY_FILES.get(family_of(load_hardware(gpu)), "")
 
 
+FAMILIES_ALONE = ("sparse", "scores", "choice", "recurrence")  # forms without numbers of each GPU, which are as near
+
+
+def of_families_alone(form: str, variant: str) -> bool:
+    """Whether a kernel's numbers are those of its family alone, so that all of them stay few."""
+    return form in FAMILIES_ALONE or "/absorb" in variant
+
+
 def tasks_of(found: dict[tuple[str, str], list[Group]], families: bool) -> Iterator[Task]:
     """The fits of every GPU, and those of every family."""
     of_family: dict[tuple[str, str], list[Group]] = defaultdict(list)
     for (engine, gpu), groups in found.items():
+        alone = family_file(gpu) in ("", gpu)
         for (form, variant), rows in by_variant(groups).items():
-            yield Task(engine, gpu, form, variant, rows)
+            if alone or not of_families_alone(form, variant):
+                yield Task(engine, gpu, form, variant, rows)
         if family_file(gpu) not in ("", *GPUS.values()):  # a family of one GPU has that one's numbers
             of_family[engine, family_file(gpu)] += groups
     if families:

@@ -1,8 +1,8 @@
 """Tables of measured kernels as ai-dynamo/aiconfigurator's collectors write them, as sizes for the forms of kernels.py.
 
 A folder for each GPU holds one Parquet file for each table, engine and version: `h200_sxm/gemm-vllm-0.24.0.parquet`.
-Each row is one kernel. `latency` is its time in milliseconds. Tables of products, experts, attention and collectives are
-read here, those of kernels that come in some models alone in collector_blocks.py.
+Each row is one kernel. `latency` is its time in milliseconds. Tables of products, experts, attention and collectives
+are read here, those of kernels that come in some models alone in collector_blocks.py.
 
 Source of the columns' meaning: collectors and their names, https://github.com/ai-dynamo/aiconfigurator (Apache-2.0).
 """

@@ -20,6 +20,14 @@ from llmcost.accuracy.collector import (
     prefill_groups,
     product_groups,
 )
+from llmcost.accuracy.collector_blocks import (
+    absorbed_groups,
+    choice_groups,
+    chosen_groups,
+    compressed_groups,
+    recurrence_groups,
+    score_groups,
+)
 from llmcost.ground.errors import SpecError
 from llmcost.specs.catalog import load_hardware
 
@@ -32,6 +40,15 @@ READERS: dict[str, Readers] = {
     "generation_mla": lambda hardware, table: decode_groups(hardware, table, latent=True),
     "custom_allreduce": exchange_groups,
     "nccl": exchange_groups,
+    "mla_bmm": absorbed_groups,
+    "gdn": recurrence_groups,
+    "kda": recurrence_groups,
+    "mamba2": recurrence_groups,
+    "glm5_dsa_attn_module": chosen_groups,
+    "dsv4_hca_attn_module": compressed_groups,
+    "glm5_mqa_logits_module": score_groups,
+    "dsv4_paged_mqa_logits_module": score_groups,
+    "glm5_topk_module": choice_groups,
 }
 
 

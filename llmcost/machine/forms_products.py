@@ -118,25 +118,30 @@ def _waves(
     return ceil_div(many, f.sms) * (once + x.tile), once
 
 
-def _tiled(x: Product, f: Figures, m: Number, n: Number, k: Number, width: Width) -> Number:
+def _tiled(x: Product, f: Figures, m: Number, n: Number, k: Number, width: Width, groups: Number) -> Number:
     """Seconds of a product's tiles, by the fastest size of tile, whole or split along k until the SMs are busy."""
     ways: list[Number] = []
     for tile in x.tiles:
-        many = ceil_div(m, tile[0]) * ceil_div(n, tile[1])
+        many = groups * ceil_div(m, tile[0]) * ceil_div(n, tile[1])
         whole_k, once = _waves(x, f, many, tile, k, width)
         parts = minimum(MOST_PARTS, maximum(1, floor_div(f.sms, maximum(1, many))))
         ways += [whole_k, ceil_div(many * parts, f.sms) * (once / parts + x.tile) + x.split]
     return least(ways)
 
 
-def product_seconds(x: Product, f: Figures, m: Number, n: Number, k: Number, width: Width) -> Number:
-    """Seconds of y = x·W with m rows, k inputs and n outputs, its activations quantised first where `x` says so."""
-    moved = k * n * width.weight + m * k * width.activation + 2 * m * n
-    time = x.launch + overlapped((_tiled(x, f, m, n, k, width), moved / (f.bandwidth * x.memory)), x.overlap)
+def product_seconds(
+    x: Product, f: Figures, m: Number, n: Number, k: Number, width: Width, groups: Number = 1
+) -> Number:
+    """Seconds of y = x·W with m rows, k inputs and n outputs, its activations quantised first where `x` says so.
+
+    `groups`: so many such products in one kernel, each with activations and weights of its own.
+    """
+    moved = groups * (k * n * width.weight + m * k * width.activation + 2 * m * n)
+    time = x.launch + overlapped((_tiled(x, f, m, n, k, width, groups), moved / (f.bandwidth * x.memory)), x.overlap)
     if x.later:
         time = time + x.later * minimum(1, floor_div(m, LATER))
     if x.quantise_memory:
-        time = time + quantise_seconds(x, f, m, k, width)
+        time = time + quantise_seconds(x, f, groups * m, k, width)
     return overlapped((time, x.host), x.overlap) if x.host else time  # the host goes on while kernels run
 
 

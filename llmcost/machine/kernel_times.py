@@ -29,9 +29,17 @@ from llmcost.machine.chip import links_of
 from llmcost.machine.efficiency import family_of
 from llmcost.machine.forms_attention import collective_seconds, decode_seconds, prefill_seconds
 from llmcost.machine.forms_products import WIDTHS, Figures, expert_product_seconds, product_seconds
+from llmcost.machine.kernel_sequences import (
+    absorbed_seconds,
+    dense_below,
+    indexer_seconds,
+    recurrent_seconds,
+    sparse_attention_seconds,
+    sparse_of,
+)
 from llmcost.machine.kernels import Fitted, Kernels, figures_of, load_kernels
 from llmcost.model.formats import FORMATS
-from llmcost.model.operators import Attention, Collective, Elementwise, Gemm, GroupedGemm, Operator
+from llmcost.model.operators import Attention, CausalConv, Collective, Elementwise, Gemm, GroupedGemm, Operator, Scan
 from llmcost.model.sizes import activation_dtype
 from llmcost.specs.hardware import HardwareSpec
 
@@ -72,6 +80,7 @@ class EngineKernels(NamedTuple):
     in nvfp4 write their outputs in that type already.
     block: bytes/s at which one block of threads reads the cache, where a sequence's keys are not divided among several;
     0: they are.
+    dense_below: prompts of no more keys than an indexer chooses attend to all of them, by the kernel for that.
     """
 
     own: Kernels
@@ -93,6 +102,7 @@ class EngineKernels(NamedTuple):
     spread: Number = 0
     quantised: bool = False
     block: float = 0
+    dense_below: bool = True
 
     def on(self, tp: Number, ep: Number) -> EngineKernels:
         """The same on so many tensor-parallel GPUs, with experts spread over so many: of several ranks if more."""
@@ -163,9 +173,12 @@ class EngineKernels(NamedTuple):
         if isinstance(op, Gemm):
             return self._product(op)
         if isinstance(op, GroupedGemm):
-            return self._expert_product(op)
+            absorbed = absorbed_seconds(op, self.own, self.hardware, self.compute)
+            return self._expert_product(op) if absorbed is None else absorbed
+        if isinstance(op, (Scan, CausalConv)):
+            return recurrent_seconds(op, self.own, self.hardware)
         if isinstance(op, Attention):
-            return self._decode(op) if op.decode else self._prefill(op)
+            return self._attended(op)
         if isinstance(op, Elementwise):
             around = op.facts.expert == "routed" or op.facts.computes == "weighted sum"
             # The experts' numbers hold what is done around them.
@@ -265,6 +278,16 @@ class EngineKernels(NamedTuple):
                 if fit is not None and f is not None and not fit.by_host():
                     return fit, f
         return None
+
+    def _attended(self, op: Attention) -> Number | None:
+        if op.name == "indexer":
+            return indexer_seconds(op, self.own, self.hardware)
+        found = sparse_attention_seconds(op, self.own, self.hardware)
+        if found is None:
+            return None if sparse_of(op) else self._decode(op) if op.decode else self._prefill(op)
+        if not self.dense_below or op.decode or op.span != "top":
+            return found
+        return dense_below(op, found, self._prefill(op._replace(span="all")))
 
     def _prefill(self, op: Attention) -> Number | None:
         found = self._attention("prefill", op, _ends(op))

@@ -35,6 +35,16 @@ from llmcost.machine.forms_attention import (
     prefill_seconds,
 )
 from llmcost.machine.forms_products import Experts, Figures, Product, experts_seconds, product_seconds
+from llmcost.machine.forms_sequence import (
+    Choice,
+    Recurrence,
+    Scores,
+    Sparse,
+    choice_seconds,
+    recurrence_seconds,
+    scores_seconds,
+    sparse_seconds,
+)
 from llmcost.machine.power import paid_for
 from llmcost.specs.catalog import load_hardware, shipped
 from llmcost.specs.hardware import HardwareSpec
@@ -51,6 +61,10 @@ FORMS: dict[str, type[Any]] = {
     "prefill": Prefill,
     "decode": Decode,
     "collective": Exchange,
+    "sparse": Sparse,
+    "scores": Scores,
+    "choice": Choice,
+    "recurrence": Recurrence,
 }
 SECONDS: dict[str, Callable[..., Number]] = {
     "product": product_seconds,
@@ -58,6 +72,10 @@ SECONDS: dict[str, Callable[..., Number]] = {
     "prefill": prefill_seconds,
     "decode": decode_seconds,
     "collective": collective_seconds,
+    "sparse": sparse_seconds,
+    "scores": scores_seconds,
+    "choice": choice_seconds,
+    "recurrence": recurrence_seconds,
 }
 
 
@@ -137,7 +155,7 @@ FAMILY_FILES = {  # family of efficiency.py -> file of its GPUs' common numbers,
     **dict.fromkeys(("Ada", "Ada Lovelace GDDR"), "rtx-pro-6000"),
     "Ampere GDDR": "rtx-pro-6000",
 }
-_SHARES = ("compute", "memory", "quantise_memory", "link", "small", "outside", "by_tokens", "whole")
+_SHARES = ("compute", "memory", "quantise_memory", "link", "small", "outside", "by_tokens", "whole", "absent")
 _AMOUNT = number(0, 1e15)
 _TILES = {
     "type": "list",
