@@ -429,12 +429,11 @@ def fit(form: str, variant: str, groups: list[Group]) -> Result | None:
     unseen = np.concatenate([off(group, x) for group in testing])
     final, _ = solve(model, [thinned(group, MANY) for group in possible], z, steps=12)
     others = other_gpus(model, z, possible)
-    written = plain(model.made(final)) | {"rows": count}
+    written = plain(model.made(final))
     if left_out := sum(len(group.seconds) for group in groups) - count:
         written["left_out"] = left_out
-    written |= {"median": error(np.median(unseen)), "mean": error(np.mean(unseen))}
-    if others:
-        written["other_gpu"] = error(np.median(others))
+    left = [error(np.median(others))] if others else []
+    written["errors"] = [count, error(np.median(unseen)), error(np.mean(unseen)), *left]
     return Result(form, variant, written, unseen, others)
 
 
@@ -515,6 +514,8 @@ def compact(fit: dict[str, Any]) -> str:
     """A fit as JSON without spaces, its numbers in as few characters as they need."""
 
     def text(value: Any) -> str:
+        if isinstance(value, list) and all(isinstance(each, (int, float)) for each in value):
+            return f"[{','.join(map(text, value))}]"
         if not isinstance(value, float):
             return json.dumps(value, separators=(",", ":"))
         digits = f"{value:.2e}"
@@ -572,9 +573,10 @@ def fit_all(folder: Path, out: Path, only: str, families: bool, missing: bool, j
             write(out, task.engine, version, task.of, written[task.engine, task.of])
             unseen[task.form, task.of].append(result.unseen)
             left[task.form] += result.others
+            rows, median, mean = shown["errors"][:3]
             print(
-                f"{task.engine:7} {task.of:14} {task.form:10} {task.variant:30.30} {shown['rows']:6} "
-                f"{100 * shown['median']:5.1f} {100 * shown['mean']:5.1f} "
+                f"{task.engine:7} {task.of:14} {task.form:10} {task.variant:30.30} {rows:6} "
+                f"{100 * median:5.1f} {100 * mean:5.1f} "
                 + " ".join(f"{100 * each:.0f}" for each in result.others),
                 flush=True,
             )

@@ -117,8 +117,15 @@ class Kernels(NamedTuple):
     fits: dict[str, dict[str, Fitted]]
 
     def beside(self, family: Kernels) -> Kernels:
-        """The same, with the family's numbers for forms that this GPU has none of."""
-        return self._replace(fits=family.fits | self.fits)
+        """The same, with the family's numbers for kernels that this GPU has none of; of experts' if it has none at all.
+
+        Of experts' kernels the fastest is taken, and another GPU's may not run here.
+        """
+        fits = family.fits | {
+            form: variants if form == "experts" else family.fits.get(form, {}) | variants
+            for form, variants in self.fits.items()
+        }
+        return self._replace(fits=fits)
 
     def without_host(self, others: Kernels) -> Kernels:
         """The same, with another engine's numbers in place of those that hold the host's launches."""
@@ -157,6 +164,7 @@ FAMILY_FILES = {  # family of efficiency.py -> file of its GPUs' common numbers,
 }
 _SHARES = ("compute", "memory", "quantise_memory", "link", "small", "outside", "by_tokens", "whole", "absent")
 _AMOUNT = number(0, 1e15)
+ERRORS = ("rows", "median", "mean", "other_gpu")  # of a Fitted, in the order in which `errors` of a file has them
 _TILES = {
     "type": "list",
     "items_schema": several(whole(1, 4096), 2) | {"min_length": 2},
@@ -172,8 +180,8 @@ def _schema_of(form: type[Any]) -> Schema:
     special |= {name: whole(1, 10**6) for name in ("queries", "heads", "keys", "parts")}
     fields = {name: special.get(name, _AMOUNT) for name in form._fields}
     defaults = form._field_defaults
-    errors = {"rows": whole(1, 10**9), "median": _AMOUNT, "mean": _AMOUNT}
-    also = {"left_out": whole(0, 10**9), "other_gpu": _AMOUNT}
+    errors = {"errors": several(_AMOUNT, len(ERRORS)) | {"min_length": len(ERRORS) - 1}}
+    also = {"left_out": whole(0, 10**9)}
     return record(
         required={name: schema for name, schema in fields.items() if name not in defaults} | errors,
         optional={name: fields[name] for name in defaults} | also,
@@ -231,7 +239,8 @@ def kernels_from(document: Document) -> Kernels:
 
 def fitted(form: type[Any], fit: dict[str, Any]) -> Fitted:
     """The numbers and errors of one entry of a file."""
-    values = dict(fit)
+    values = {name: value for name, value in fit.items() if name != "errors"}
+    values |= dict(zip(ERRORS, fit["errors"], strict=False))  # only families have the last
     numbers = {name: values.pop(name) for name in form._fields if name in fit}
     if "tiles" in numbers:
         numbers["tiles"] = tuple(tuple(tile) for tile in numbers["tiles"])

@@ -1,0 +1,147 @@
+"""Tables of whole attention modules, as the operators of our own models: priced by the code that estimates use.
+
+A module is the mixer of one kind of layer without its norm: projections, attention, what chooses its keys. The model's
+spec has its sizes; a row says how many heads a GPU has, in which format weights are, and what runs.
+
+Source of the columns' meaning: collectors and their names, https://github.com/ai-dynamo/aiconfigurator (Apache-2.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from llmcost.accuracy.collector import FORMATS, Arrays, Group, labelled, numbers
+from llmcost.machine.chip import Chip, chip_of
+from llmcost.machine.efficiency import Efficiency
+from llmcost.machine.forms_products import WIDTHS
+from llmcost.machine.reached import efficiency_for
+from llmcost.machine.timing import kernel_seconds, least_kernel_seconds
+from llmcost.model.architecture import layer_operators
+from llmcost.model.blocks import NoBlock
+from llmcost.model.operators import Attention, Operator
+from llmcost.model.sizes import Load, element_bytes
+from llmcost.model.spec import Layer, ModelSpec
+from llmcost.specs.catalog import load_hardware, load_model
+from llmcost.specs.engine import EngineSpec
+from llmcost.specs.hardware import HardwareSpec
+
+ENDINGS = ("-FP8", "-NVFP4")  # of names of checkpoints, whose weights' format a row has beside it
+MODELS = {  # names in the tables, without their owners -> ours
+    "DeepSeek-R1": "deepseek-r1",
+    "DeepSeek-V3": "deepseek-v3",
+    "DeepSeek-V3.1": "deepseek-v3",
+    "DeepSeek-V3.2": "deepseek-v3.2",
+    "DeepSeek-V4-Flash": "deepseek-v4-flash",
+    "DeepSeek-V4-Pro": "deepseek-v4-pro",
+    "GLM-5": "glm-5",
+    "GLM-5.2": "glm-5.2",
+    "MiniMax-M3": "minimax-m3",
+}
+CACHES = {"bfloat16": "bf16", "fp8": "fp8", "fp8_e4m3": "fp8"}
+
+
+@lru_cache(maxsize=32)
+def _model(name: str) -> ModelSpec | None:
+    """The model that a row names, whatever its weights' format; None for one that is not known."""
+    for ending in ENDINGS:
+        name = name.removesuffix(ending)
+    known = MODELS.get(name.rpartition("/")[2])
+    return None if known is None else load_model(known)
+
+
+def _layer(model: ModelSpec, ratio: float) -> Layer:
+    """The kind of layers whose mixer has most to do: of DeepSeek-V4, those with a compressed key for so many tokens."""
+
+    def sizes(layer: Layer) -> tuple[bool, bool]:
+        mixer = layer.mixer._asdict()
+        return mixer.get("compress_rate", 0) == ratio, bool(mixer.get("index_n_heads", 0) or ratio)
+
+    return max(model.layers, key=sizes)
+
+
+def _shared_out(mixer: Any, heads: Any) -> Any:
+    """The mixer of a GPU that has so many of its query heads."""
+    whole = mixer._asdict()
+    share = {"num_attention_heads": heads}
+    for name in ("num_key_value_heads", "o_groups"):
+        if whole.get(name):
+            share[name] = np.maximum(1, whole[name] * heads / whole["num_attention_heads"])
+    return mixer._replace(**share)
+
+
+def module_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
+    """Whole attention modules, by model, format, cache and what is in them."""
+    batch, queries, step, heads, ms = numbers(table, "batch_size", "isl", "step", "num_heads", "latency")
+    names = table["op_name"]
+    of_decode = np.array(["generation" in name for name in names])
+    if str(names[0]) == "mla_generation":  # one token behind so many
+        step, queries = queries + step - 1, np.ones_like(queries)
+    ratio = table["compress_ratio"].astype(float) if "compress_ratio" in table else np.zeros_like(ms)
+
+    def label_of(name: str, model: str, gemm: str, cache: str, ratio: float) -> str | None:
+        if FORMATS.get(gemm) is None or cache not in CACHES or _model(model) is None:
+            return None
+        return f"{name}|{model}|{FORMATS[gemm]}|{CACHES[cache]}|{ratio:g}"
+
+    columns = [names, table["model"], table["gemm_type"], table["kv_cache_dtype"], ratio]
+    for label, rows in labelled(columns, label_of):
+        name, model, form, cache, compressed = label.split("|")
+        sizes = {
+            "batch": batch[rows], "queries": queries[rows], "keys": (queries + step)[rows], "heads": heads[rows],
+            "model": model, "format": form, "cache": cache, "ratio": float(compressed), "decode": bool(of_decode[rows][0]),
+            "chooses": "skip_indexer" not in name,
+        }  # fmt: skip
+        group = Group("module", name, sizes, ms[rows] / 1e3, 0 * ms[rows], hardware.name)
+        yield group._replace(least=_least(group))
+
+
+def operators_of(group: Group) -> list[Operator]:
+    """The operators of a module's rows, whose sizes are arrays."""
+    of, model = group.sizes, _model(group.sizes["model"])
+    assert model is not None
+    layer = _layer(model, of["ratio"])
+    mixer = _shared_out(layer.mixer, of["heads"])
+    if not of["chooses"]:
+        mixer = mixer._replace(index_n_heads=0)
+    load = Load(of["batch"], of["queries"], of["keys"], decode=of["decode"])
+    compute = WIDTHS[of["format"]].compute
+    size = element_bytes(of["format"], compute, of["cache"])
+    alone = layer._replace(count=1, mixer=mixer, mlp=NoBlock())
+    return list(layer_operators(model._replace(streams=()), alone, size, load))[1:]  # without the norm
+
+
+def _chip(group: Group) -> tuple[HardwareSpec, Chip, str]:
+    hardware, compute = load_hardware(group.gpu), WIDTHS[group.sizes["format"]].compute
+    return hardware, chip_of(hardware, compute, group.sizes["cache"]), compute
+
+
+def _least(group: Group) -> Any:
+    """Seconds that a module's products and attention need at least, one after the other."""
+    _, chip, _ = _chip(group)
+    least = 0 * group.seconds
+    for op in operators_of(group):
+        if isinstance(op, Attention) and op.name != "indexer":
+            each = least_kernel_seconds(op, chip)
+            least = least if each is None else least + each
+    return least
+
+
+def module_efficiency(group: Group, engine: EngineSpec | None, profile: str | None) -> Efficiency:
+    """What the kernels of a module reach under an engine or by a profile."""
+    hardware, _, compute = _chip(group)
+    of = group.sizes
+    launch: Any = engine.launch if engine is not None else "graph"
+    return efficiency_for(hardware, profile, compute, of["format"], launch, engine, of["cache"], alone=True)
+
+
+def seconds_by_operator(group: Group, efficiency: Efficiency) -> dict[str, Any] | None:
+    """Seconds of each operator of a module's rows; None where a figure of the GPU is not known."""
+    operators = operators_of(group)
+    times = kernel_seconds(operators, _chip(group)[1], efficiency)
+    if times is None:
+        return None
+    return {op.name: time + np.zeros(len(group.seconds)) for op, time in zip(operators, times, strict=True)}
