@@ -19,7 +19,7 @@ import numpy as np
 
 from llmcost.ground.errors import InputError, SpecError, UnknownNameError
 from llmcost.machine.chip import links_of
-from llmcost.machine.forms_products import WIDTHS, experts_seconds
+from llmcost.machine.forms_products import WIDTHS, experts_seconds, overlapped
 from llmcost.machine.kernels import SECONDS, figures_of
 from llmcost.model.operators.sequence import causal_pairs
 from llmcost.specs.catalog import load_hardware
@@ -54,7 +54,15 @@ FORMATS = {  # the tables' data types -> ours
     "w4a8_mxfp4_mxfp8": "mxfp4-fp8",
 }
 CACHE_BYTES = {"bf16": 2, "fp8": 1}
-EXPONENTS = {"balanced": 0.0, "power_law_1.01": 1.01, "power_law_1.2": 1.2}  # of experts' shares
+EXPONENTS = {  # of experts' shares
+    "balanced": 0.0,
+    "uniform": 0.0,
+    "power_law_0.6": 0.6,
+    "power_law_0.8": 0.8,
+    "power_law_1.01": 1.01,
+    "power_law_1.02": 1.02,
+    "power_law_1.2": 1.2,
+}
 LATENT = 576  # elements that DeepSeek's attention keeps of a token: 512 of the latent and 64 with rotary positions
 MIXED = ("wide", "one")  # variants of attention that are with and without a window
 EVERY = 10**9  # keys of a window that leaves out none
@@ -66,6 +74,7 @@ UNGATED = {  # (hidden, inter) of models without gates
     (4096, 2688),
     (8192, 5120),
 }
+HOST_OVERLAP = 6  # exponent of the smooth maximum of a module's kernels and of the host that starts them
 EXCHANGES = {
     "all_reduce": "all_reduce",
     "all_gather": "all_gather",
@@ -357,6 +366,8 @@ def exchange_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
 
 def seconds_of(group: Group, x: Any) -> Any:
     """The form's seconds for the rows of a group, with some numbers of the form."""
+    if "rest" in group.sizes:
+        return _in_a_module(group, x)
     if group.form != "experts":
         return SECONDS[group.form](x, **group.sizes)
     even = group.sizes["fullest"] == 0  # a form branches on whether routing is even
@@ -365,6 +376,12 @@ def seconds_of(group: Group, x: Any) -> Any:
         if rows.any():
             seconds[rows] = experts_seconds(x, **share_of(group, rows).sizes | {"fullest": fullest})
     return seconds
+
+
+def _in_a_module(group: Group, x: Any) -> Any:
+    """The seconds of a module in which the other operators take `rest`, and the host as long as `host` to start all."""
+    sizes = {name: value for name, value in group.sizes.items() if name not in ("rest", "host")}
+    return overlapped((SECONDS[group.form](x, **sizes) + group.sizes["rest"], group.sizes["host"]), HOST_OVERLAP)
 
 
 def share_of(group: Group, rows: Any) -> Group:

@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from llmcost.accuracy.collector import FORMATS, Arrays, Group, labelled, numbers
+from llmcost.accuracy.collector import FORMATS, Arrays, Group, labelled, numbers, share_of
 from llmcost.machine.chip import Chip, chip_of
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.forms_products import WIDTHS
+from llmcost.machine.kernel_sequences import sparse_of, sparse_sizes, sparse_variants
+from llmcost.machine.kernel_times import decode_sizes, prefill_sizes
+from llmcost.machine.kernels import figures_of
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds, least_kernel_seconds
 from llmcost.model.architecture import layer_operators
@@ -41,6 +44,7 @@ MODELS = {  # names in the tables, without their owners -> ours
     "GLM-5.2": "glm-5.2",
     "MiniMax-M3": "minimax-m3",
 }
+FASTEST, HELD_BACK = 0.02, 1.5  # rows of a table, and how often their other kernels' time, that hold a host to blame
 CACHES = {"bfloat16": "bf16", "fp8": "fp8", "fp8_e4m3": "fp8"}
 
 
@@ -92,8 +96,8 @@ def module_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
         name, model, form, cache, compressed = label.split("|")
         sizes = {
             "batch": batch[rows], "queries": queries[rows], "keys": (queries + step)[rows], "heads": heads[rows],
-            "model": model, "format": form, "cache": cache, "ratio": float(compressed), "decode": bool(of_decode[rows][0]),
-            "chooses": "skip_indexer" not in name,
+            "model": model, "format": form, "cache": cache, "ratio": float(compressed),
+            "decode": bool(of_decode[rows][0]), "chooses": "skip_indexer" not in name,
         }  # fmt: skip
         group = Group("module", name, sizes, ms[rows] / 1e3, 0 * ms[rows], hardware.name)
         yield group._replace(least=_least(group))
@@ -145,3 +149,48 @@ def seconds_by_operator(group: Group, efficiency: Efficiency) -> dict[str, Any] 
     if times is None:
         return None
     return {op.name: time + np.zeros(len(group.seconds)) for op, time in zip(operators, times, strict=True)}
+
+
+def attention_of(group: Group) -> tuple[str, tuple[str, ...], Arrays, list[str]]:
+    """The form, variants and sizes of a module's attention, and the names of its operators.
+
+    A window and compressed keys beside it are one kernel.
+    """
+    found = [op for op in operators_of(group) if isinstance(op, Attention) and op.name != "indexer"]
+    op, names = found[-1], [each.name for each in found]
+    if sparse_of(op):
+        sizes = sparse_sizes(op)
+        for other in found[:-1]:
+            more = sparse_sizes(other)
+            sizes |= {name: sizes[name] + more[name] for name in ("keys", "read")}
+        return "sparse", sparse_variants(op), sizes, names
+    types = "fp8" if group.sizes["cache"] == "fp8" else "bf16"
+    form, sizes = ("decode", decode_sizes(op)) if op.decode else ("prefill", prefill_sizes(op))
+    return form, (f"bf16/{types}/latent/module",), sizes, names
+
+
+def kernels_group(group: Group, engine: EngineSpec) -> Group | None:
+    """A module's rows for the form of modules: what its kernels take one after the other by the numbers that ship."""
+    times = seconds_by_operator(group, module_efficiency(group, engine, None))
+    return None if times is None else group._replace(sizes={"kernels": sum(times.values())})
+
+
+def attention_group(group: Group, engine: EngineSpec) -> Group | None:
+    """A module's rows for its attention's form: `rest` is what the other operators take, `host` what the host does.
+
+    The host is taken to hold back the fastest rows, where these take far longer than their other kernels, and to take
+    what those near them take in the median. None where a figure of the GPU is not known.
+    """
+    times = seconds_by_operator(group, module_efficiency(group, engine, None))
+    form, variants, sizes, names = attention_of(group)
+    compute = figures_of(load_hardware(group.gpu), "bf16")
+    if times is None or compute is None:
+        return None
+    rest = sum(time for name, time in times.items() if name not in names) + np.zeros(len(group.seconds))
+    floor, other = float(np.quantile(group.seconds, FASTEST)), float(np.quantile(rest, FASTEST))
+    held = float(np.median(group.seconds[group.seconds < HELD_BACK * floor])) if floor > HELD_BACK * other else 0.0
+    sizes |= {"f": compute, "rest": rest, "host": held}
+    found = group._replace(form=form, variant=variants[0], sizes=sizes)
+    if form == "sparse" and engine.figures.get("attention.dense"):
+        found = share_of(found, group.sizes["keys"] > sizes["places"])
+    return found if len(found.seconds) else None

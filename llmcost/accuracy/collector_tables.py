@@ -28,9 +28,26 @@ from llmcost.accuracy.collector_blocks import (
     recurrence_groups,
     score_groups,
 )
+from llmcost.accuracy.collector_modules import module_groups
+from llmcost.accuracy.collector_spread import sent_groups, spread_groups
 from llmcost.ground.errors import SpecError
 from llmcost.specs.catalog import load_hardware
 
+MODULES = {
+    "mla_context_module": "latent",
+    "mla_generation_module": "latent",
+    "wideep_context_mla": "",
+    "wideep_generation_mla": "",
+    "dsa_context_module": "sparse",
+    "dsa_generation_module": "sparse",
+    "dsv4_csa_context_module": "sparse",
+    "dsv4_csa_generation_module": "sparse",
+    "dsv4_hca_context_module": "sparse",
+    "dsv4_hca_generation_module": "sparse",
+    "msa_context_module": "sparse",
+    "msa_generation_module": "sparse",
+}
+SENT = ("wideep_deepep_ll", "wideep_deepep_normal")  # which have a time for each way
 READERS: dict[str, Readers] = {
     "gemm": product_groups,
     "moe": expert_groups,
@@ -49,6 +66,9 @@ READERS: dict[str, Readers] = {
     "glm5_mqa_logits_module": score_groups,
     "dsv4_paged_mqa_logits_module": score_groups,
     "glm5_topk_module": choice_groups,
+    **dict.fromkeys(MODULES, module_groups),
+    **dict.fromkeys(("wideep_moe", "wideep_context_moe", "wideep_generation_moe"), spread_groups),
+    **dict.fromkeys(SENT, sent_groups),
 }
 
 
@@ -57,7 +77,7 @@ def columns_of(table: Table) -> Arrays:
     with opened(table) as file:
         read = file.read()
     columns = {name: read.column(name).to_numpy(zero_copy_only=False) for name in read.column_names}
-    if table.kind in READERS:
+    if table.kind in READERS and table.kind not in SENT:
         _check_times(table, columns)
     return columns
 

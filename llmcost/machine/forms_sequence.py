@@ -60,6 +60,20 @@ class Recurrence(NamedTuple):
     head: float  # seconds of an SM for a head of a sequence, however few tokens it has
 
 
+class Module(NamedTuple):
+    """The numbers of a whole module beside those of its kernels."""
+
+    launch: float  # seconds of small kernels that no operator stands for
+    host: float  # seconds in which a host starts the kernels one by one, where no CUDA graph holds them
+    overlap: float
+    compute: float = 1.0  # share of its kernels' times that it takes: a kernel may begin before the last one's end
+
+
+def module_seconds(x: Module, kernels: Number) -> Number:
+    """Seconds of a module whose kernels take so long one after the other."""
+    return overlapped((kernels * x.compute + x.launch, x.host), x.overlap)
+
+
 def sparse_seconds(
     x: Sparse,
     f: Figures,

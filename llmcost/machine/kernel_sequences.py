@@ -50,12 +50,48 @@ def recurrent_seconds(op: Scan | CausalConv, own: Kernels, hardware: HardwareSpe
 
 
 def sparse_of(op: Attention) -> str:
-    """The variant's name of an attention in which queries have keys of their own; empty for any other."""
-    if not op.latent or op.name == "indexer":
+    """The variant's name of an attention in which queries have keys of their own; empty for any other.
+
+    latent: latents that an indexer chose. compressed: DeepSeek-V4's keys, each for a few or for many tokens, and its
+    window. grouped: keys of grouped heads that an indexer chose.
+    """
+    if op.name == "indexer":
         return ""
-    if op.d is op.dv:
+    chosen = "top" in (op.span, op.mean_of)
+    if not op.latent:
+        return "grouped" if chosen else ""
+    if op.d is op.dv and not present(op.streamed):  # a prompt's latents are expanded to keys and values, which stream
         return "compressed" if present(op.every) or op.span == "window" else ""
-    return "latent" if "top" in (op.span, op.mean_of) else ""
+    return "latent" if chosen else ""
+
+
+def sparse_variants(op: Attention) -> tuple[str, ...]:
+    """The variants of its form, the nearest first: of decode, or of a cache in 8 bits, before all."""
+    name = sparse_of(op)
+    eight = "/fp8" if is_eight(op) else ""
+    ends = ("/decode", "") if op.decode else ("",)
+    return tuple(dict.fromkeys(f"{name}{end}{cache}" for end in ends for cache in (eight, ""))) if name else ()
+
+
+def is_eight(op: Attention) -> bool:
+    """Whether an attention's cache is in 8 bits, with scales of its own or without."""
+    return bool(op.Bkv == 1)
+
+
+def sparse_sizes(op: Attention) -> dict[str, Number]:
+    """The sizes that the form of attention with keys of each query's own takes."""
+    name = sparse_of(op)
+    d, dv = LATENT if name == "latent" else (op.d, op.dv)
+    return {
+        "queries": op.b * op.s * (op.kv_heads if name == "grouped" else 1),
+        "keys": op.pairs(causal=True) / op.s,
+        "places": 0 if name == "compressed" else op.w,
+        "heads": op.a / op.kv_heads if name == "grouped" else op.a,
+        "d": d,
+        "dv": dv,
+        "key_bytes": op.cached / op.kv_heads * op.Bkv,
+        "read": op.b * op.read() * op.kv_heads,
+    }
 
 
 def sparse_attention_seconds(op: Attention, own: Kernels, hardware: HardwareSpec) -> Number | None:
@@ -63,17 +99,13 @@ def sparse_attention_seconds(op: Attention, own: Kernels, hardware: HardwareSpec
 
     Those two are one kernel: the window's part of it has no launch of its own.
     """
-    variant = sparse_of(op)
-    fit, f = own.find("sparse", variant), figures_of(hardware, "bf16")
-    if not variant or fit is None or f is None or fit.by_host():
+    fit, f = own.find("sparse", *sparse_variants(op)), figures_of(hardware, "bf16")
+    if fit is None or f is None or fit.by_host():
         return None
     x = fit.numbers
-    if variant == "compressed" and not present(op.every):
+    if sparse_of(op) == "compressed" and not present(op.every):
         x = x._replace(launch=0, start=0)
-    d, dv = (op.d, op.dv) if variant == "compressed" else LATENT
-    keys = op.pairs(causal=True) / op.s
-    places = op.w if variant == "latent" else 0
-    return sparse_seconds(x, f, op.b * op.s, keys, places, op.a, d, dv, op.cached * op.Bkv, op.b * op.read())
+    return sparse_seconds(x, f, **sparse_sizes(op))
 
 
 def indexer_seconds(op: Attention, own: Kernels, hardware: HardwareSpec) -> Number | None:

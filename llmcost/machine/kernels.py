@@ -37,10 +37,12 @@ from llmcost.machine.forms_attention import (
 from llmcost.machine.forms_products import Experts, Figures, Product, experts_seconds, product_seconds
 from llmcost.machine.forms_sequence import (
     Choice,
+    Module,
     Recurrence,
     Scores,
     Sparse,
     choice_seconds,
+    module_seconds,
     recurrence_seconds,
     scores_seconds,
     sparse_seconds,
@@ -65,6 +67,7 @@ FORMS: dict[str, type[Any]] = {
     "scores": Scores,
     "choice": Choice,
     "recurrence": Recurrence,
+    "module": Module,
 }
 SECONDS: dict[str, Callable[..., Number]] = {
     "product": product_seconds,
@@ -76,6 +79,7 @@ SECONDS: dict[str, Callable[..., Number]] = {
     "scores": scores_seconds,
     "choice": choice_seconds,
     "recurrence": recurrence_seconds,
+    "module": module_seconds,
 }
 
 
