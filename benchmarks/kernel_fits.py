@@ -38,7 +38,7 @@ import numpy as np
 
 from llmcost.accuracy.collector import GPUS, Group, possible, seconds_of, share_of, tables_of
 from llmcost.accuracy.collector_modules import attention_group, attention_of, kernels_group
-from llmcost.accuracy.collector_tables import MODULES, READERS, SENT, read_groups
+from llmcost.accuracy.collector_tables import MODULES, READERS, SENT, left_out, read_groups
 from llmcost.machine import kernels
 from llmcost.machine.efficiency import family_of
 from llmcost.machine.kernels import FAMILY_FILES, FORMAT, FORMS, Kernels, load_kernels
@@ -110,7 +110,7 @@ def module_groups(folder: Path, *, attention: bool) -> dict[tuple[str, str], lis
     """
     found: dict[tuple[str, str], list[Group]] = defaultdict(list)
     for table in tables_of(folder):
-        if table.kind not in MODULES or not table.gpu:
+        if table.kind not in MODULES or left_out(table) or not table.gpu:
             continue
         engine, known = load_engine(table.engine), load_kernels(table.engine, table.gpu)
         for group in read_groups(table, table.gpu):

@@ -103,17 +103,39 @@ def module_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
         yield group._replace(least=_least(group))
 
 
+STREAM_PARTS = {"pre": ("weights", "sum"), "post": ("mix", "spread")}  # how names of hyper-connections' kernels end
+OF_WIDTH = {4096: "DeepSeek-V4-Flash", 7168: "DeepSeek-V4-Pro"}
+
+
+def stream_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
+    """What DeepSeek-V4's residual streams take before and behind both blocks of a layer."""
+    tokens, hidden, ms = numbers(table, "num_tokens", "hidden_size", "latency")
+
+    def label_of(part: str, hidden: float) -> str | None:
+        return f"streams_{part}|{OF_WIDTH[int(hidden)]}" if part in STREAM_PARTS and int(hidden) in OF_WIDTH else None
+
+    for label, rows in labelled([table["op_name"], hidden], label_of):
+        name, model = label.split("|")
+        size = {"batch": tokens[rows], "queries": 1, "keys": 1, "heads": 1, "model": model, "format": "bf16"}
+        sizes = size | {"cache": "bf16", "ratio": 0.0, "decode": False, "chooses": True}
+        yield Group("module", name, sizes, ms[rows] / 1e3, 0 * ms[rows], hardware.name)
+
+
 def operators_of(group: Group) -> list[Operator]:
     """The operators of a module's rows, whose sizes are arrays."""
     of, model = group.sizes, _model(group.sizes["model"])
     assert model is not None
     layer = _layer(model, of["ratio"])
-    mixer = _shared_out(layer.mixer, of["heads"])
-    if not of["chooses"]:
-        mixer = mixer._replace(index_n_heads=0)
     load = Load(of["batch"], of["queries"], of["keys"], decode=of["decode"])
     compute = WIDTHS[of["format"]].compute
     size = element_bytes(of["format"], compute, of["cache"])
+    if group.variant.startswith("streams_"):
+        ends = STREAM_PARTS[group.variant.removeprefix("streams_")]
+        found = layer_operators(model, layer._replace(count=1), size, load)
+        return [op for op in found if "_hc_" in op.name and op.name.endswith(ends)]
+    mixer = _shared_out(layer.mixer, of["heads"])
+    if not of["chooses"]:
+        mixer = mixer._replace(index_n_heads=0)
     alone = layer._replace(count=1, mixer=mixer, mlp=NoBlock())
     return list(layer_operators(model._replace(streams=()), alone, size, load))[1:]  # without the norm
 

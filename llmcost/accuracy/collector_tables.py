@@ -28,11 +28,12 @@ from llmcost.accuracy.collector_blocks import (
     recurrence_groups,
     score_groups,
 )
-from llmcost.accuracy.collector_modules import module_groups
+from llmcost.accuracy.collector_modules import module_groups, stream_groups
 from llmcost.accuracy.collector_spread import sent_groups, spread_groups
 from llmcost.ground.errors import SpecError
 from llmcost.specs.catalog import load_hardware
 
+# Whole modules, and how attention is fitted where it was not measured alone: as sparse, as a latent's, or not.
 MODULES = {
     "mla_context_module": "latent",
     "mla_generation_module": "latent",
@@ -46,8 +47,21 @@ MODULES = {
     "dsv4_hca_generation_module": "sparse",
     "msa_context_module": "sparse",
     "msa_generation_module": "sparse",
+    "mhc_module": "",
 }
 SENT = ("wideep_deepep_ll", "wideep_deepep_normal")  # which have a time for each way
+# Tables and their engine and GPU (empty: any) -> why none of our operators is what they measured.
+LEFT_OUT: dict[tuple[str, str, str], str] = {
+    ("computescale", "", ""): "what a token's own scale adds to quantising, which products' numbers hold",
+    ("dsv4_megamoe_module", "", ""): "experts and both exchanges in one kernel, which no engine here runs",
+    ("trtllm_alltoall", "", ""): "an exchange over NVLink that no library here stands for",
+    ("msa_context_module", "trtllm", ""): "block-sparse attention without a kernel of its own",
+    ("msa_generation_module", "trtllm", ""): "block-sparse attention without a kernel of its own",
+    **{
+        (f"dsv4_{name}", "sglang", "rtx-pro-6000"): "compressed attention without a kernel of its own"
+        for name in ("csa_generation_module", "hca_context_module", "hca_generation_module")
+    },
+}
 READERS: dict[str, Readers] = {
     "gemm": product_groups,
     "moe": expert_groups,
@@ -66,10 +80,16 @@ READERS: dict[str, Readers] = {
     "glm5_mqa_logits_module": score_groups,
     "dsv4_paged_mqa_logits_module": score_groups,
     "glm5_topk_module": choice_groups,
-    **dict.fromkeys(MODULES, module_groups),
+    **dict.fromkeys(MODULES, module_groups) | {"mhc_module": stream_groups},
     **dict.fromkeys(("wideep_moe", "wideep_context_moe", "wideep_generation_moe"), spread_groups),
     **dict.fromkeys(SENT, sent_groups),
 }
+
+
+def left_out(table: Table) -> str:
+    """Why no operator of ours is what a table measured; empty for all others."""
+    found = (LEFT_OUT.get((table.kind, *of)) for of in (("", ""), (table.engine, ""), (table.engine, table.gpu)))
+    return next((reason for reason in found if reason), "")
 
 
 def columns_of(table: Table) -> Arrays:

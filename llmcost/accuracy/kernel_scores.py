@@ -24,7 +24,7 @@ from llmcost.accuracy.collector import (
     tables_of,
 )
 from llmcost.accuracy.collector_modules import module_efficiency, seconds_by_operator
-from llmcost.accuracy.collector_tables import READERS, read_groups
+from llmcost.accuracy.collector_tables import READERS, left_out, read_groups
 from llmcost.ground.errors import UnknownNameError
 from llmcost.machine.chip import chip_of, links_of
 from llmcost.machine.efficiency import Efficiency
@@ -133,8 +133,10 @@ def score_tables(folder: Path, engine: str | None, hw: str | None, profile: str 
 def _scored(table: Table, asked: EngineSpec | None, gpu: str, profile: str | None) -> Iterator[_Rows]:
     """What comes of each group of a table, and of the rows that are in none."""
     count = rows_of(table)
-    if table.kind not in READERS or not gpu:
-        yield _Rows([], [], Counter({NO_FORM if gpu else NO_GPU: count}))
+    reason = left_out(table)
+    if table.kind not in READERS or reason or not gpu:
+        reason = f"{table.kind}: {reason}" if reason else NO_FORM
+        yield _Rows([], [], Counter({reason if gpu else NO_GPU: count}))
         return
     engine = asked
     if engine is None and profile is None and table.engine != NCCL:
