@@ -172,6 +172,7 @@ OVERLAP = Free(2.0, 1.0, 8.0)
 # 132 SMs and far more than a cache gives; on rows that they did not see they are no nearer. It was looked for when
 # Mixtral's four MLPerf runs came out 25 to 34 % too fast without it: these are not unseen.
 DRAWN = 2.5e11
+HELD_BACK = 1e-3  # seconds in which a host that no CUDA graph helps starts a module's kernels
 LAUNCHED = 3.5e-5  # seconds that an attention's launch takes at most, where that is told from a whole module's time
 FREE: dict[str, dict[str, Free]] = {
     "product": {
@@ -276,6 +277,7 @@ FREE: dict[str, dict[str, Free]] = {
         "head": Free(1e-7, 1e-10, 1e-4),
     },
 }
+FREE["spread"] = FREE["experts"]
 FOUR = ((64, 64), (64, 128), (128, 128), (128, 256))
 CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {  # numbers that are tried one after the other
     "product": {"tiles": (FOUR, ((64, 128), (128, 128)), ((128, 128),), ((16, 64), *FOUR), ((128, 128), (256, 128)))},
@@ -300,6 +302,8 @@ CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {  # numbers that are tried one
     "recurrence": {},
 }
 
+CHOICES["spread"] = CHOICES["experts"]
+
 
 # Where nobody tuned SGLang's and vLLM's Triton kernel for a GPU and a layer: their get_default_config, by tokens.
 UNTUNED = {"tiles": ((16, 32), (64, 64)), "by_tokens": 1.0}
@@ -313,6 +317,7 @@ class Model(NamedTuple):
     chosen: dict[str, Any]
     names: tuple[str, ...]
     hopper: bool = False
+    host: float = 0.0  # seconds that its host's time starts from, if not where FREE says
     inside: bool = False  # a module, whose host may take longer than any kernel's launch
 
     def ends(self, name: str) -> Free:
@@ -320,6 +325,8 @@ class Model(NamedTuple):
         free = FREE[self.form][name]
         if self.inside and name == "launch":
             return free._replace(most=LAUNCHED)
+        if self.host and name == "host":
+            return free._replace(start=self.host)
         bounded = self.hopper and self.form == "experts" and name == "draw"
         return free._replace(most=DRAWN) if bounded else free
 
@@ -407,6 +414,8 @@ def models_of(form: str, variant: str, ran: str) -> Iterator[Model]:
     tried = CHOICES[form]
     for values in itertools.product(*tried.values()):
         yield Model(form, fixed | dict(zip(tried, values, strict=True)), names)
+    if form == "module":
+        yield Model(form, {}, names, host=HELD_BACK)
     triton = "flashinfer" not in ran and any(name in ran for name in TRITON)
     if triton:
         yield Model(form, UNTUNED, names)
@@ -419,7 +428,7 @@ def plain(x: Any) -> dict[str, Any]:
     values = {}
     for name, value in x._asdict().items():
         written = short(value) if isinstance(value, float) else value
-        if written != x._field_defaults.get(name):
+        if written != x._field_defaults.get(name) and not (name == "split" and getattr(x, "parts", 0) == 1):
             values[name] = written
     return values
 
@@ -539,14 +548,12 @@ def family_file(gpu: str) -> str:
     return FAMILY_FILES.get(family_of(load_hardware(gpu)), "")
 
 
-FAMILIES_ALONE = ("sparse", "scores", "choice", "recurrence", "module")  # forms without numbers of each GPU
+FAMILIES_ALONE = ("spread", "sparse", "scores", "choice", "recurrence", "module")  # forms without numbers of each GPU
 
 
 def of_families_alone(form: str, variant: str) -> bool:
     """Whether a kernel's numbers are those of its family alone, so that all of them stay few."""
-    return (
-        form in FAMILIES_ALONE or "/absorb" in variant or variant.startswith("spread/") or variant.endswith("/module")
-    )
+    return form in FAMILIES_ALONE or "/absorb" in variant or variant.endswith("/module")
 
 
 def tasks_of(found: dict[tuple[str, str], list[Group]], families: bool) -> Iterator[Task]:

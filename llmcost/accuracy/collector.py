@@ -368,7 +368,7 @@ def seconds_of(group: Group, x: Any) -> Any:
     """The form's seconds for the rows of a group, with some numbers of the form."""
     if "rest" in group.sizes:
         return _in_a_module(group, x)
-    if group.form != "experts":
+    if group.form not in ("experts", "spread"):
         return SECONDS[group.form](x, **group.sizes)
     even = group.sizes["fullest"] == 0  # a form branches on whether routing is even
     seconds = np.empty(len(even))

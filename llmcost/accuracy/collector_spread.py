@@ -41,10 +41,10 @@ def spread_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
         form = FORMATS.get(dtype)
         if form is None or np.isnan(exponent):
             return None
-        return f"spread/{form}/{name.removesuffix(KEPT_EVEN)}{'/balanced' if even else ''}"
+        return f"{form}/{name.removesuffix(KEPT_EVEN)}{'/balanced' if even else ''}"
 
     for label, rows in labelled([table["moe_dtype"], table["op_name"], even, exponent], label_of):
-        width = WIDTHS[label.split("/")[1]]
+        width = WIDTHS[label.partition("/")[0]]
         f = figures_of(hardware, width.compute)
         if f is None:
             continue
@@ -53,7 +53,7 @@ def spread_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
             "fullest": fullest_share(tokens, experts, topk, parts, exponent),
         }  # fmt: skip
         sizes = {key: value[rows] for key, value in size.items()} | {"f": f, "width": width, "products": 3}
-        yield Group("experts", label, sizes, ms[rows] / 1e3, 0 * ms[rows], hardware.name)
+        yield Group("spread", label, sizes, ms[rows] / 1e3, 0 * ms[rows], hardware.name)
 
 
 def sent_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:

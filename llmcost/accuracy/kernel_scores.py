@@ -24,7 +24,7 @@ from llmcost.accuracy.collector import (
     tables_of,
 )
 from llmcost.accuracy.collector_modules import module_efficiency, seconds_by_operator
-from llmcost.accuracy.collector_tables import READERS, left_out, read_groups
+from llmcost.accuracy.collector_tables import READERS, SENT, left_out, read_groups
 from llmcost.ground.errors import UnknownNameError
 from llmcost.machine.chip import chip_of, links_of
 from llmcost.machine.efficiency import Efficiency
@@ -158,7 +158,7 @@ def _scored(table: Table, asked: EngineSpec | None, gpu: str, profile: str | Non
             yield _Rows([], [impossible], left)
         else:
             yield _Rows([seconds / rows.seconds], [impossible], left)
-    if count:
+    if count and table.kind not in SENT:  # rows of those have a time for each way, and are of several numbers of SMs
         yield _Rows([], [], Counter({f"a data type, routing or link of {table.kind} that has no form": count}))
 
 

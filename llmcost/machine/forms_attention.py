@@ -36,11 +36,11 @@ class Decode(NamedTuple):
     draw: float  # bytes/s at which one block reads keys and values
     key: float  # seconds of a block a key, however narrow
     head: float  # seconds of an SM a query head: reading, writing
-    split: float  # seconds of adding up the parts, where keys are split
     heads: int  # query heads of a KV head in one block
     keys: int  # keys in a block's step
     parts: int  # into how many parts the keys are split at most
     outside: float = 0.0  # share of the keys outside of the window that is read all the same
+    split: float = 0.0  # seconds of adding up the parts, where keys are split
 
 
 class Exchange(NamedTuple):

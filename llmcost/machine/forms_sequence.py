@@ -21,10 +21,10 @@ class Sparse(NamedTuple):
     overlap: float
     start: float  # seconds of a block of threads besides its keys
     draw: float  # bytes/s at which one block gathers keys
-    split: float  # seconds of adding up the parts, where a query's keys are split
     absent: float  # share of the time that a place for a key takes where there is no key yet
     heads: int  # query heads in one block, which is as slow with fewer
     parts: int  # into how many parts the keys of a query are split at most
+    split: float = 0.0  # seconds of adding up the parts, where a query's keys are split
 
 
 class Scores(NamedTuple):

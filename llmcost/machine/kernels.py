@@ -60,6 +60,7 @@ HOST = 40e-6  # seconds of an empty product or attention that only the launching
 FORMS: dict[str, type[Any]] = {
     "product": Product,
     "experts": Experts,
+    "spread": Experts,
     "prefill": Prefill,
     "decode": Decode,
     "collective": Exchange,
@@ -72,6 +73,7 @@ FORMS: dict[str, type[Any]] = {
 SECONDS: dict[str, Callable[..., Number]] = {
     "product": product_seconds,
     "experts": experts_seconds,
+    "spread": experts_seconds,
     "prefill": prefill_seconds,
     "decode": decode_seconds,
     "collective": collective_seconds,
@@ -121,14 +123,16 @@ class Kernels(NamedTuple):
     fits: dict[str, dict[str, Fitted]]
 
     def beside(self, family: Kernels) -> Kernels:
-        """The same, with the family's numbers for kernels that this GPU has none of; of experts' if it has none at all.
+        """The same, with the family's numbers for kernels that this GPU has none of; of experts', for other formats.
 
-        Of experts' kernels the fastest is taken, and another GPU's may not run here.
+        Of experts' kernels in a format the fastest is taken, and another GPU's may not run here.
         """
-        fits = family.fits | {
-            form: variants if form == "experts" else family.fits.get(form, {}) | variants
-            for form, variants in self.fits.items()
-        }
+        fits = family.fits | {form: family.fits.get(form, {}) | variants for form, variants in self.fits.items()}
+        own = self.fits.get("experts", {})
+        formats = {name.partition("/")[0] for name in own}
+        others = family.fits.get("experts", {})
+        more = {name: fit for name, fit in others.items() if name.partition("/")[0] not in formats}
+        fits["experts"] = {**more, **own}
         return self._replace(fits=fits)
 
     def without_host(self, others: Kernels) -> Kernels:
