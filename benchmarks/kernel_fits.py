@@ -36,13 +36,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from llmcost.accuracy.collector import GPUS, READERS, Group, possible, read_groups, seconds_of, share_of, tables_of
+from llmcost.accuracy.collector import GPUS, Group, possible, seconds_of, share_of, tables_of
+from llmcost.accuracy.collector_modules import attention_group, attention_of, kernels_group
+from llmcost.accuracy.collector_tables import MODULES, READERS, SENT, left_out, read_groups
 from llmcost.machine import kernels
 from llmcost.machine.efficiency import family_of
-from llmcost.machine.kernels import FAMILY_FILES, FORMAT, FORMS
-from llmcost.specs.catalog import load_hardware, shipped
+from llmcost.machine.kernels import FAMILY_FILES, FORMAT, FORMS, Kernels, load_kernels
+from llmcost.specs.catalog import load_engine, load_hardware, shipped
 
-SOURCE = "ai-dynamo/aiconfigurator, kernel tables of commit 095f58a5 (2026-08, Apache-2.0), https://github.com/ai-dynamo/aiconfigurator"
+SOURCE = "https://github.com/ai-dynamo/aiconfigurator, tables of commit 095f58a5 (Apache-2.0)"
 LAYERS = {"layers-rtx4090-llama-3.1-8b": "rtx4090", "layers-rtxpro6000-llama-3.1-8b": "rtx-pro-6000"}  # folder -> GPU
 LAYERS_VERSION = "0.19"  # of vLLM
 LAYERS_SOURCE = "LLMServingSim, profiler/perf: layers of Llama-3.1-8B in vLLM 0.19 (MIT), https://github.com/casys-kaist/LLMServingSim"
@@ -70,27 +72,64 @@ def by_usual_kernel(groups: list[Group]) -> list[Group]:
     return [group._replace(variant=names.get(id(group), group.variant)) for group in groups]
 
 
-def all_groups(folder: Path) -> tuple[dict[tuple[str, str], list[Group]], dict[tuple[str, str], dict[str, None]]]:
-    """The groups of each (engine, GPU), and the versions of the engine that its tables are of."""
+def all_groups(folder: Path) -> dict[tuple[str, str], list[Group]]:
+    """The groups of kernels that were measured alone, of each (engine, GPU)."""
     found: dict[tuple[str, str], list[Group]] = defaultdict(list)
-    versions: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     tables = tables_of(folder)
     for kind in READERS:
-        for table in tables:
+        for table in tables if kind not in MODULES and kind not in SENT else ():
             if table.kind != kind or not table.gpu or (kind == "nccl") != (table.engine == "nccl"):
                 continue
             groups = list(read_groups(table, table.gpu))
             found[table.engine, table.gpu] += by_usual_kernel(groups) if kind == "moe" else groups
-            for of in (table.gpu, family_file(table.gpu)):
-                versions[table.engine, of][table.version] = None
     for name, gpu in LAYERS.items():
         for kind in ("gemm", "context_attention", "generation_attention") if (folder / name).is_dir() else ():
             rows = list(layer_rows(folder / name, kind))
             columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
             found["vllm", gpu] += READERS[kind](load_hardware(gpu), columns)
-            for of in (gpu, family_file(gpu)):
-                versions["vllm", of][LAYERS_VERSION] = None
-    return found, versions
+    return found
+
+
+def versions_of(folder: Path) -> dict[tuple[str, str], str]:
+    """The versions of each engine that tables of a GPU, or of its family, are of."""
+    found: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    tables = [(table.kind, table.engine, table.gpu, table.version) for table in tables_of(folder)]
+    layers = [("gemm", "vllm", gpu, LAYERS_VERSION) for name, gpu in LAYERS.items() if (folder / name).is_dir()]
+    kinds = list(READERS)
+    known = [each for each in tables if each[0] in kinds and each[2] and (each[0] == "nccl") == (each[1] == "nccl")]
+    for _, engine, gpu, version in [*sorted(known, key=lambda each: kinds.index(each[0])), *layers]:
+        for of in (gpu, family_file(gpu)):
+            found[engine, of][version] = None
+    return {key: " ".join(versions) for key, versions in found.items()}
+
+
+def module_groups(folder: Path, *, attention: bool) -> dict[tuple[str, str], list[Group]]:
+    """The groups of whole modules of each (engine, GPU): for their attention's forms, or for the modules' own.
+
+    Their other kernels take what the numbers that ship say, so that those have to be there before.
+    """
+    found: dict[tuple[str, str], list[Group]] = defaultdict(list)
+    for table in tables_of(folder):
+        if table.kind not in MODULES or left_out(table) or not table.gpu:
+            continue
+        engine, known = load_engine(table.engine), load_kernels(table.engine, table.gpu)
+        for group in read_groups(table, table.gpu):
+            if not attention:
+                made = kernels_group(group, engine)
+            elif known is None or not MODULES[table.kind] or measured_alone(group, known):
+                continue
+            else:
+                made = attention_group(group, engine)
+            if made is not None:
+                found[table.engine, table.gpu].append(made)
+    return found
+
+
+def measured_alone(group: Group, known: Kernels) -> bool:
+    """Whether a module's attention was measured alone too, inside a CUDA graph."""
+    form, variants, *_ = attention_of(group)
+    usual = known.find(form, variants[0].removesuffix("/module"))
+    return usual is not None and not usual.by_host() and variants[0] != "compressed"
 
 
 def layer_rows(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
@@ -133,6 +172,8 @@ OVERLAP = Free(2.0, 1.0, 8.0)
 # 132 SMs and far more than a cache gives; on rows that they did not see they are no nearer. It was looked for when
 # Mixtral's four MLPerf runs came out 25 to 34 % too fast without it: these are not unseen.
 DRAWN = 2.5e11
+HELD_BACK = 1e-3  # seconds in which a host that no CUDA graph helps starts a module's kernels
+LAUNCHED = 3.5e-5  # seconds that an attention's launch takes at most, where that is told from a whole module's time
 FREE: dict[str, dict[str, Free]] = {
     "product": {
         "launch": Free(2.5e-6, 1e-7, 3e-4),
@@ -195,7 +236,48 @@ FREE: dict[str, dict[str, Free]] = {
         "change": Free(1e-5, 1e-7, 1e-3),
         "small": Free(0.2, 0.002, 0.9995),
     },
+    "sparse": {
+        "launch": LAUNCH,
+        "compute": Free(0.6, 0.03, 0.9995),
+        "memory": SHARE,
+        "overlap": OVERLAP,
+        "start": Free(1e-6, 1e-9, 1e-4),
+        "draw": Free(60e9, 5e8, 2e12),
+        "split": Free(1e-6, 1e-8, 1e-4),
+        "absent": Free(0.5, 1e-3, 0.9999),
+    },
+    "scores": {
+        "launch": LAUNCH,
+        "compute": Free(0.6, 0.03, 0.9995),
+        "memory": SHARE,
+        "overlap": OVERLAP,
+        "key": Free(1e-9, 1e-13, 1e-7),
+        "row": Free(1e-7, 1e-10, 1e-5),
+    },
+    "choice": {
+        "launch": LAUNCH,
+        "memory": SHARE,
+        "overlap": OVERLAP,
+        "row": Free(1e-6, 1e-9, 1e-4),
+        "key": Free(1e-10, 1e-13, 1e-8),
+    },
+    "module": {
+        "launch": Free(5e-6, 1e-9, 1e-3),
+        "host": Free(5e-5, 1e-7, 1e-2),
+        "overlap": Free(4.0, 1.0, 8.0),
+        "compute": Free(0.95, 0.3, 0.9995),
+    },
+    "recurrence": {
+        "launch": LAUNCH,
+        "moved": Free(2.0, 1.0, 100),
+        "states": Free(2.0, 1.0, 100),
+        "overlap": OVERLAP,
+        "step": Free(1e-6, 1e-10, 1e-4),
+        "block": Free(1e-6, 1e-10, 1e-3),
+        "head": Free(1e-7, 1e-10, 1e-4),
+    },
 }
+FREE["spread"] = FREE["experts"]
 FOUR = ((64, 64), (64, 128), (128, 128), (128, 256))
 CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {  # numbers that are tried one after the other
     "product": {"tiles": (FOUR, ((64, 128), (128, 128)), ((128, 128),), ((16, 64), *FOUR), ((128, 128), (256, 128)))},
@@ -213,7 +295,14 @@ CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {  # numbers that are tried one
     "prefill": {"queries": (64, 128, 256)},
     "decode": {"heads": (1, 16, 64, 128), "keys": (64, 128), "parts": (1, 16, 64, 4096)},
     "collective": {},
+    "module": {},
+    "sparse": {"heads": (1, 16, 64, 128), "parts": (1, 16, 64)},
+    "scores": {},
+    "choice": {},
+    "recurrence": {},
 }
+
+CHOICES["spread"] = CHOICES["experts"]
 
 
 # Where nobody tuned SGLang's and vLLM's Triton kernel for a GPU and a layer: their get_default_config, by tokens.
@@ -228,10 +317,16 @@ class Model(NamedTuple):
     chosen: dict[str, Any]
     names: tuple[str, ...]
     hopper: bool = False
+    host: float = 0.0  # seconds that its host's time starts from, if not where FREE says
+    inside: bool = False  # a module, whose host may take longer than any kernel's launch
 
     def ends(self, name: str) -> Free:
         """A number's start and ends on the GPUs that are fitted."""
         free = FREE[self.form][name]
+        if self.inside and name == "launch":
+            return free._replace(most=LAUNCHED)
+        if self.host and name == "host":
+            return free._replace(start=self.host)
         bounded = self.hopper and self.form == "experts" and name == "draw"
         return free._replace(most=DRAWN) if bounded else free
 
@@ -319,6 +414,8 @@ def models_of(form: str, variant: str, ran: str) -> Iterator[Model]:
     tried = CHOICES[form]
     for values in itertools.product(*tried.values()):
         yield Model(form, fixed | dict(zip(tried, values, strict=True)), names)
+    if form == "module":
+        yield Model(form, {}, names, host=HELD_BACK)
     triton = "flashinfer" not in ran and any(name in ran for name in TRITON)
     if triton:
         yield Model(form, UNTUNED, names)
@@ -331,7 +428,7 @@ def plain(x: Any) -> dict[str, Any]:
     values = {}
     for name, value in x._asdict().items():
         written = short(value) if isinstance(value, float) else value
-        if written != x._field_defaults.get(name):
+        if written != x._field_defaults.get(name) and not (name == "split" and getattr(x, "parts", 0) == 1):
             values[name] = written
     return values
 
@@ -369,7 +466,11 @@ def choose(form: str, variant: str, groups: list[Group]) -> tuple[Model, Any]:
     """The combination that fits best, and its free numbers on a few rows."""
     few = [thinned(group, FEW // math.ceil(len({group.gpu for group in groups}) / 2)) for group in groups]
     hopper = all(load_hardware(group.gpu).architecture == "Hopper" for group in groups)
-    models = [each._replace(hopper=hopper) for each in models_of(form, variant, min(group.kernel for group in groups))]
+    inside = any("rest" in group.sizes for group in groups)
+    models = [
+        each._replace(hopper=hopper, inside=inside)
+        for each in models_of(form, variant, min(group.kernel for group in groups))
+    ]
     tried = [solve(model, few, steps=10) for model in models]
     best = min(range(len(models)), key=lambda each: tried[each][1])
     return models[best], tried[best][0]
@@ -390,12 +491,11 @@ def fit(form: str, variant: str, groups: list[Group]) -> Result | None:
     unseen = np.concatenate([off(group, x) for group in testing])
     final, _ = solve(model, [thinned(group, MANY) for group in possible], z, steps=12)
     others = other_gpus(model, z, possible)
-    written = plain(model.made(final)) | {"rows": count}
+    written = plain(model.made(final))
     if left_out := sum(len(group.seconds) for group in groups) - count:
         written["left_out"] = left_out
-    written |= {"median": short(np.median(unseen)), "mean": short(np.mean(unseen))}
-    if others:
-        written["other_gpu"] = short(np.median(others))
+    left = [error(np.median(others))] if others else []
+    written["errors"] = [count, error(np.median(unseen)), error(np.mean(unseen)), *left]
     return Result(form, variant, written, unseen, others)
 
 
@@ -408,6 +508,11 @@ def other_gpus(model: Model, z: Any, groups: list[Group]) -> list[float]:
         x = model.made(solve(model, rest, z, steps=10)[0])
         found.append(float(np.median(np.concatenate([off(group, x) for group in groups if group.gpu == gpu]))))
     return found
+
+
+def error(value: Any) -> float:
+    """An error to a tenth of a percent."""
+    return round(float(value), 3)
 
 
 def short(value: Any) -> float:
@@ -443,12 +548,22 @@ def family_file(gpu: str) -> str:
     return FAMILY_FILES.get(family_of(load_hardware(gpu)), "")
 
 
+FAMILIES_ALONE = ("spread", "sparse", "scores", "choice", "recurrence", "module")  # forms without numbers of each GPU
+
+
+def of_families_alone(form: str, variant: str) -> bool:
+    """Whether a kernel's numbers are those of its family alone, so that all of them stay few."""
+    return form in FAMILIES_ALONE or "/absorb" in variant or variant.endswith("/module")
+
+
 def tasks_of(found: dict[tuple[str, str], list[Group]], families: bool) -> Iterator[Task]:
     """The fits of every GPU, and those of every family."""
     of_family: dict[tuple[str, str], list[Group]] = defaultdict(list)
     for (engine, gpu), groups in found.items():
+        alone = family_file(gpu) in ("", gpu)
         for (form, variant), rows in by_variant(groups).items():
-            yield Task(engine, gpu, form, variant, rows)
+            if alone or not of_families_alone(form, variant):
+                yield Task(engine, gpu, form, variant, rows)
         if family_file(gpu) not in ("", *GPUS.values()):  # a family of one GPU has that one's numbers
             of_family[engine, family_file(gpu)] += groups
     if families:
@@ -461,6 +576,8 @@ def compact(fit: dict[str, Any]) -> str:
     """A fit as JSON without spaces, its numbers in as few characters as they need."""
 
     def text(value: Any) -> str:
+        if isinstance(value, list) and all(isinstance(each, (int, float)) for each in value):
+            return f"[{','.join(map(text, value))}]"
         if not isinstance(value, float):
             return json.dumps(value, separators=(",", ":"))
         digits = f"{value:.2e}"
@@ -498,9 +615,27 @@ def is_fitted(out: Path, task: Task) -> bool:
     return path.is_file() and task.variant in json.loads(path.read_text("utf-8"))["fits"].get(task.form, {})
 
 
-def fit_all(folder: Path, out: Path, only: str, families: bool, missing: bool, jobs: int) -> None:
-    """Fit all tables of a folder, write a file for each engine and GPU or family, print errors."""
-    found, versions = all_groups(folder)
+STAGES = ("kernels", "attention", "modules")  # each by the numbers of those before it
+
+
+def fit_all(folder: Path, out: Path, only: str, families: bool, missing: bool, jobs: int, stages: list[str]) -> None:
+    """Fit all tables of a folder, stage by stage."""
+    versions = versions_of(folder)
+    for stage in stages:
+        found = all_groups(folder) if stage == "kernels" else module_groups(folder, attention=stage == "attention")
+        fit_stage(found, versions, out, only, families, missing, jobs)
+
+
+def fit_stage(
+    found: dict[tuple[str, str], list[Group]],
+    versions: dict[tuple[str, str], str],
+    out: Path,
+    only: str,
+    families: bool,
+    missing: bool,
+    jobs: int,
+) -> None:
+    """Fit all groups, write a file for each engine and GPU or family, print errors."""
     chosen = re.compile(only)
     tasks = [task for task in tasks_of(found, families) if chosen.search("/".join(task[:4]))]
     tasks = [task for task in tasks if not (missing and is_fitted(out, task))]
@@ -514,14 +649,13 @@ def fit_all(folder: Path, out: Path, only: str, families: bool, missing: bool, j
                 continue
             shown = result.written
             written[task.engine, task.of][task.form][task.variant] = shown
-            version = " ".join(versions[task.engine, task.of])
-            write(out, task.engine, version, task.of, written[task.engine, task.of])
+            write(out, task.engine, versions[task.engine, task.of], task.of, written[task.engine, task.of])
             unseen[task.form, task.of].append(result.unseen)
             left[task.form] += result.others
+            rows, median, mean = shown["errors"][:3]
             print(
-                f"{task.engine:7} {task.of:14} {task.form:10} {task.variant:30.30} {shown['rows']:6} "
-                f"{100 * shown['median']:5.1f} {100 * shown['mean']:5.1f} "
-                + " ".join(f"{100 * each:.0f}" for each in result.others),
+                f"{task.engine:7} {task.of:14} {task.form:10} {task.variant:30.30} {rows:6} "
+                f"{100 * median:5.1f} {100 * mean:5.1f} " + " ".join(f"{100 * each:.0f}" for each in result.others),
                 flush=True,
             )
     summary(unseen, left)
@@ -571,13 +705,14 @@ def main() -> None:
     fitting.add_argument("--only", default="", help="a pattern of engine/gpu/form/variant")
     fitting.add_argument("--no-families", dest="families", action="store_false")
     fitting.add_argument("--missing", action="store_true", help="leave alone what the files have already")
+    fitting.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="which kinds of tables")
     fitting.add_argument("--jobs", type=int, default=2)
     commands.add_parser("errors", help="print the errors that the shipped numbers state, as a table")
     asked = parser.parse_args()
     if asked.command == "errors":
         print(errors(), end="")
     else:
-        fit_all(asked.tables, asked.out, asked.only, asked.families, asked.missing, asked.jobs)
+        fit_all(asked.tables, asked.out, asked.only, asked.families, asked.missing, asked.jobs, asked.stages)
 
 
 if __name__ == "__main__":

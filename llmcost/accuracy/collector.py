@@ -1,8 +1,8 @@
 """Tables of measured kernels as ai-dynamo/aiconfigurator's collectors write them, as sizes for the forms of kernels.py.
 
 A folder for each GPU holds one Parquet file for each table, engine and version: `h200_sxm/gemm-vllm-0.24.0.parquet`.
-Each row is one kernel. `latency` is its time in milliseconds. Eight tables are understood, those of READERS. What the
-others hold (whole attention modules, recurrences, expert parallelism over nodes) has no form of its own.
+Each row is one kernel. `latency` is its time in milliseconds. Tables of products, experts, attention and collectives
+are read here, those of kernels that come in some models alone in collector_blocks.py.
 
 Source of the columns' meaning: collectors and their names, https://github.com/ai-dynamo/aiconfigurator (Apache-2.0).
 """
@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llmcost.ground.errors import InputError, SpecError, UnknownNameError
-from llmcost.machine import kernels
 from llmcost.machine.chip import links_of
-from llmcost.machine.kernels import WIDTHS, figures_of
+from llmcost.machine.forms_products import WIDTHS, experts_seconds, overlapped
+from llmcost.machine.kernels import SECONDS, figures_of
 from llmcost.model.operators.sequence import causal_pairs
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.hardware import HardwareSpec
@@ -54,7 +54,15 @@ FORMATS = {  # the tables' data types -> ours
     "w4a8_mxfp4_mxfp8": "mxfp4-fp8",
 }
 CACHE_BYTES = {"bf16": 2, "fp8": 1}
-EXPONENTS = {"balanced": 0.0, "power_law_1.01": 1.01, "power_law_1.2": 1.2}  # of experts' shares
+EXPONENTS = {  # of experts' shares
+    "balanced": 0.0,
+    "uniform": 0.0,
+    "power_law_0.6": 0.6,
+    "power_law_0.8": 0.8,
+    "power_law_1.01": 1.01,
+    "power_law_1.02": 1.02,
+    "power_law_1.2": 1.2,
+}
 LATENT = 576  # elements that DeepSeek's attention keeps of a token: 512 of the latent and 64 with rotary positions
 MIXED = ("wide", "one")  # variants of attention that are with and without a window
 EVERY = 10**9  # keys of a window that leaves out none
@@ -66,6 +74,7 @@ UNGATED = {  # (hidden, inter) of models without gates
     (4096, 2688),
     (8192, 5120),
 }
+HOST_OVERLAP = 6  # exponent of the smooth maximum of a module's kernels and of the host that starts them
 EXCHANGES = {
     "all_reduce": "all_reduce",
     "all_gather": "all_gather",
@@ -140,7 +149,7 @@ def gpu_of(folder: str) -> str:
 
 
 @contextmanager
-def _opened(table: Table) -> Iterator[Any]:
+def opened(table: Table) -> Iterator[Any]:
     """A table's file. Raises InputError without pyarrow, SpecError for what is no such file."""
     try:
         import pyarrow as pa
@@ -156,50 +165,16 @@ def _opened(table: Table) -> Iterator[Any]:
 
 def rows_of(table: Table) -> int:
     """How many rows a table has, without reading them. Raises InputError or SpecError."""
-    with _opened(table) as file:
+    with opened(table) as file:
         return int(file.metadata.num_rows)
 
 
-def columns_of(table: Table) -> Arrays:
-    """The columns of a table as arrays. Raises SpecError, also for a row of a known table without a time above 0."""
-    with _opened(table) as file:
-        read = file.read()
-    columns = {name: read.column(name).to_numpy(zero_copy_only=False) for name in read.column_names}
-    if table.kind in READERS:
-        _check_times(table, columns)
-    return columns
-
-
-def _check_times(table: Table, columns: Arrays) -> None:
-    """Raise SpecError where a row has no time above 0."""
-    if "latency" not in columns:
-        raise SpecError(str(table.path), 0, "latency", "this column is missing")
-    times = _numbers(columns, "latency")[0]
-    wrong = np.flatnonzero(~((times > 0) & np.isfinite(times)))
-    if len(wrong):
-        row = int(wrong[0])
-        raise SpecError(
-            str(table.path), 0, "latency", f"row {row + 1}: {times[row]:g} ms is no time that a kernel takes"
-        )
-
-
-def read_groups(table: Table, gpu: str) -> Iterator[Group]:
-    """The rows of a table on a GPU that have a form, by their variants. Raises as `columns_of` does."""
-    columns, hardware = columns_of(table), load_hardware(gpu)
-    try:
-        yield from READERS[table.kind](hardware, columns)
-    except KeyError as error:
-        raise SpecError(str(table.path), 0, str(error.args[0]), "this column is missing") from None
-    except (TypeError, ValueError) as error:
-        raise SpecError(str(table.path), 0, "", f"a column holds no numbers: {error}") from None
-
-
-def _numbers(table: Arrays, *names: str) -> list[Any]:
+def numbers(table: Arrays, *names: str) -> list[Any]:
     """Columns of a table as arrays of floats."""
     return [table[name].astype(float) for name in names]
 
 
-def _labelled(columns: list[Any], label_of: Callable[..., str | None]) -> Iterator[tuple[str, Any]]:
+def labelled(columns: list[Any], label_of: Callable[..., str | None]) -> Iterator[tuple[str, Any]]:
     """Each label that rows have, and which rows: `label_of` the values of a row in these columns; None: none."""
     codes = np.zeros(len(columns[0]), dtype=np.int64)
     for column in columns:
@@ -211,16 +186,16 @@ def _labelled(columns: list[Any], label_of: Callable[..., str | None]) -> Iterat
         yield label, np.array([each == label for each in labels])[inverse]
 
 
-def _product_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
+def product_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
     """Matrix products, by format; block scales that do not divide the sizes are a variant of their own."""
-    m, n, k, ms = _numbers(table, "m", "n", "k", "latency")
+    m, n, k, ms = numbers(table, "m", "n", "k", "latency")
     odd = (k % 128 != 0) | (n % 64 != 0)  # scales of blocks of 128 then need another kernel
 
     def label_of(dtype: str, odd: bool) -> str | None:
         name = FORMATS.get(dtype)
         return f"{name}/unaligned" if name == "fp8-block128" and odd else name
 
-    for name, rows in _labelled([table["gemm_dtype"], odd], label_of):
+    for name, rows in labelled([table["gemm_dtype"], odd], label_of):
         width = WIDTHS[name.partition("/")[0]]
         f = figures_of(hardware, width.compute)
         if f is None:
@@ -230,10 +205,10 @@ def _product_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
         yield Group("product", name, sizes, ms[rows] / 1e3, least, hardware.name)
 
 
-def _expert_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
+def expert_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
     """Mixtures of experts, by format and kernel; those without gates are a variant of their own."""
     names = ("num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size", "moe_ep_size", "latency")
-    tokens, hidden, inter, topk, experts, tp, parts, ms = _numbers(table, *names)
+    tokens, hidden, inter, topk, experts, tp, parts, ms = numbers(table, *names)
     exponent = np.array([EXPONENTS.get(name, np.nan) for name in table["distribution"]])
 
     def label_of(dtype: str, kernel: str, hidden: float, inter: float, exponent: float) -> str | None:
@@ -242,7 +217,7 @@ def _expert_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
             return None
         return f"{name}/ungated" if (int(hidden), int(inter)) in UNGATED else f"{name}/{kernel}"
 
-    for label, rows in _labelled([table["moe_dtype"], table["kernel_source"], hidden, inter, exponent], label_of):
+    for label, rows in labelled([table["moe_dtype"], table["kernel_source"], hidden, inter, exponent], label_of):
         width = WIDTHS[label.partition("/")[0]]
         f = figures_of(hardware, width.compute)
         if f is None:
@@ -281,12 +256,12 @@ def fullest_share(tokens: Any, experts: Any, topk: Any, parts: Any, exponent: An
 
 def _attention_sizes(table: Arrays, *, latent: bool) -> Arrays:
     """Batch, queries, keys, heads and their sizes of a table of attention; a latent's key has 192, its value 128."""
-    batch, queries, step, heads = _numbers(table, "batch_size", "isl", "step", "num_heads")
+    batch, queries, step, heads = numbers(table, "batch_size", "isl", "step", "num_heads")
     sizes = {"batch": batch, "queries": queries, "keys": queries + step, "heads": heads}
     if latent:
         every = np.ones_like(batch)
         return sizes | {"kv_heads": heads, "d": 192 * every, "dv": 128 * every, "window": 0 * every}
-    kv, d = _numbers(table, "num_key_value_heads", "head_dim")
+    kv, d = numbers(table, "num_key_value_heads", "head_dim")
     window = table["window_size"].astype(float) if "window_size" in table else 0 * batch
     return sizes | {"kv_heads": kv, "d": d, "dv": d, "window": window}
 
@@ -302,14 +277,14 @@ def _attention_labels(table: Arrays, size: Arrays, ending: Callable[..., str], *
             return None
         return f"{types[0]}/{types[1]}{ending(windowed, d, *more)}"
 
-    yield from _labelled([queries, table["kv_cache_dtype"], windowed, size["d"], *more], label_of)
+    yield from labelled([queries, table["kv_cache_dtype"], windowed, size["d"], *more], label_of)
 
 
 def _usual_ending(windowed: bool, d: float) -> str:
     return f"{'/window' if windowed else ''}{f'/{int(d)}' if d != 128 else ''}"
 
 
-def _prefill_groups(hardware: HardwareSpec, table: Arrays, *, latent: bool = False) -> Iterator[Group]:
+def prefill_groups(hardware: HardwareSpec, table: Arrays, *, latent: bool = False) -> Iterator[Group]:
     """Attention of prompts, by the types of queries and cache, window and size of heads."""
     size = _attention_sizes(table, latent=latent)
     seconds = table["latency"].astype(float) / 1e3
@@ -327,22 +302,20 @@ def _prefill_groups(hardware: HardwareSpec, table: Arrays, *, latent: bool = Fal
         yield Group("prefill", label, sizes, seconds[rows], least, hardware.name)
 
 
-def _context_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
+def context_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
     """Attention of prompts; those of one token are steps of the decoding kernel, over a cache of one key: `/one`."""
     one = table["isl"] == 1
-    for rows, reader in ((~one, _prefill_groups), (one, _one_token_groups)):
+    for rows, reader in ((~one, prefill_groups), (one, _one_token_groups)):
         if rows.any():
             yield from reader(hardware, {name: values[rows] for name, values in table.items()})
 
 
 def _one_token_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
     """Attention of prompts of one token."""
-    return _decode_groups(hardware, table, one=True)
+    return decode_groups(hardware, table, one=True)
 
 
-def _decode_groups(
-    hardware: HardwareSpec, table: Arrays, *, latent: bool = False, one: bool = False
-) -> Iterator[Group]:
+def decode_groups(hardware: HardwareSpec, table: Arrays, *, latent: bool = False, one: bool = False) -> Iterator[Group]:
     """Attention of one token a sequence, by the same and by how many heads share a key."""
     size = _attention_sizes(table, latent=latent)
     seconds = table["latency"].astype(float) / 1e3
@@ -369,10 +342,10 @@ def _decode_groups(
         yield Group("decode", label, sizes, seconds[rows], kept / f.bandwidth, hardware.name)
 
 
-def _exchange_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
+def exchange_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
     """NCCL's collectives by their kind; an engine's own all-reduce as `custom_all_reduce`, or `…/eager`."""
     own = "allreduce_dtype" in table
-    gpus, elements, ms = _numbers(table, "num_gpus", "message_size", "latency")
+    gpus, elements, ms = numbers(table, "num_gpus", "message_size", "latency")
     types = table["allreduce_dtype" if own else "nccl_dtype"]
     payload = elements * np.array([ELEMENT.get(name, np.nan) for name in types])
     link = links_of(hardware).node_bytes_per_s
@@ -385,34 +358,30 @@ def _exchange_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
             return None
         return "custom_all_reduce" + ("/eager" if late else "") if own else EXCHANGES.get(kind)
 
-    for label, rows in _labelled([table["op_name"], types, late], label_of):
+    for label, rows in labelled([table["op_name"], types, late], label_of):
         sizes = {"link": float(link), "payload": payload[rows], "gpus": gpus[rows]}
         least = (payload * (gpus - 1) / gpus / link)[rows]
         yield Group("collective", label, sizes, ms[rows] / 1e3, least, hardware.name)
 
 
-READERS: dict[str, Readers] = {
-    "gemm": _product_groups,
-    "moe": _expert_groups,
-    "context_attention": _context_groups,
-    "generation_attention": _decode_groups,
-    "context_mla": lambda hardware, table: _prefill_groups(hardware, table, latent=True),
-    "generation_mla": lambda hardware, table: _decode_groups(hardware, table, latent=True),
-    "custom_allreduce": _exchange_groups,
-    "nccl": _exchange_groups,
-}
-
-
 def seconds_of(group: Group, x: Any) -> Any:
     """The form's seconds for the rows of a group, with some numbers of the form."""
-    if group.form != "experts":
-        return getattr(kernels, f"{group.form}_seconds")(x, **group.sizes)
+    if "rest" in group.sizes:
+        return _in_a_module(group, x)
+    if group.form not in ("experts", "spread"):
+        return SECONDS[group.form](x, **group.sizes)
     even = group.sizes["fullest"] == 0  # a form branches on whether routing is even
     seconds = np.empty(len(even))
     for rows, fullest in ((even, 0), (~even, group.sizes["fullest"][~even])):
         if rows.any():
-            seconds[rows] = kernels.experts_seconds(x, **share_of(group, rows).sizes | {"fullest": fullest})
+            seconds[rows] = experts_seconds(x, **share_of(group, rows).sizes | {"fullest": fullest})
     return seconds
+
+
+def _in_a_module(group: Group, x: Any) -> Any:
+    """The seconds of a module in which the other operators take `rest`, and the host as long as `host` to start all."""
+    sizes = {name: value for name, value in group.sizes.items() if name not in ("rest", "host")}
+    return overlapped((SECONDS[group.form](x, **sizes) + group.sizes["rest"], group.sizes["host"]), HOST_OVERLAP)
 
 
 def share_of(group: Group, rows: Any) -> Group:

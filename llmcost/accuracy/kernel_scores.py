@@ -15,25 +15,27 @@ import numpy as np
 
 from llmcost.accuracy.collector import (
     LATENT,
-    READERS,
     Group,
     Table,
     possible,
-    read_groups,
     rows_of,
     seconds_of,
     stand_ins,
     tables_of,
 )
+from llmcost.accuracy.collector_modules import module_efficiency, seconds_by_operator
+from llmcost.accuracy.collector_tables import READERS, SENT, left_out, read_groups
 from llmcost.ground.errors import UnknownNameError
-from llmcost.machine.chip import chip_of
+from llmcost.machine.chip import chip_of, links_of
 from llmcost.machine.efficiency import Efficiency
+from llmcost.machine.exchanges import experts_seconds
+from llmcost.machine.forms_sequence import module_seconds
 from llmcost.machine.kernel_times import NCCL
-from llmcost.machine.kernels import load_kernels
+from llmcost.machine.kernels import Kernels, load_kernels
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
-from llmcost.model.operators import Attention, Collective, Gemm, GroupedGemm, Operator
-from llmcost.specs.catalog import load_engine, load_hardware
+from llmcost.model.operators import UNIFORM, Attention, Collective, ExpertTraffic, Gemm, GroupedGemm, Operator
+from llmcost.specs.catalog import load_engine, load_hardware, load_library
 from llmcost.specs.engine import EngineSpec
 
 SCHEMA = "llmcost.calibrate.score/1"
@@ -131,8 +133,10 @@ def score_tables(folder: Path, engine: str | None, hw: str | None, profile: str 
 def _scored(table: Table, asked: EngineSpec | None, gpu: str, profile: str | None) -> Iterator[_Rows]:
     """What comes of each group of a table, and of the rows that are in none."""
     count = rows_of(table)
-    if table.kind not in READERS or not gpu:
-        yield _Rows([], [], Counter({NO_FORM if gpu else NO_GPU: count}))
+    reason = left_out(table)
+    if table.kind not in READERS or reason or not gpu:
+        reason = f"{table.kind}: {reason}" if reason else NO_FORM
+        yield _Rows([], [], Counter({reason if gpu else NO_GPU: count}))
         return
     engine = asked
     if engine is None and profile is None and table.engine != NCCL:
@@ -154,7 +158,7 @@ def _scored(table: Table, asked: EngineSpec | None, gpu: str, profile: str | Non
             yield _Rows([], [impossible], left)
         else:
             yield _Rows([seconds / rows.seconds], [impossible], left)
-    if count:
+    if count and table.kind not in SENT:  # rows of those have a time for each way, and are of several numbers of SMs
         yield _Rows([], [], Counter({f"a data type, routing or link of {table.kind} that has no form": count}))
 
 
@@ -163,10 +167,39 @@ def _seconds(group: Group, engine: EngineSpec | None, gpu: str, profile: str | N
     own = NCCL if group.form == "collective" and not group.variant.startswith("custom") else ""
     name = own or (engine.kernels if engine is not None else "")
     known = load_kernels(name, gpu) if name and profile is None else None
+    if group.form == "module":
+        return _module_seconds(group, engine, profile, known)
+    if group.form == "sent":
+        return _sent_seconds(group, gpu)
     if known is not None:
         fit = known.find(group.form, group.variant, *stand_ins(group.variant))
         return None if fit is None else seconds_of(group, fit.numbers)
     return _by_shares(group, engine, gpu, profile)
+
+
+def _module_seconds(group: Group, engine: EngineSpec | None, profile: str | None, known: Kernels | None) -> Any:
+    """Seconds of whole modules: their operators, and what those do not stand for where it was measured."""
+    times = seconds_by_operator(group, module_efficiency(group, engine, profile))
+    fit = None if known is None else known.find("module", group.variant)
+    kernels = None if times is None else sum(times.values())
+    return kernels if fit is None or kernels is None else module_seconds(fit.numbers, kernels)
+
+
+def _sent_seconds(group: Group, gpu: str) -> Any:
+    """Seconds of tokens on their way to experts or back, by the library's way for such exchanges inside a node."""
+    hardware, of = load_hardware(gpu), group.sizes
+    name, way, _ = group.variant.split("/")
+    library = load_library(name).on(hardware)
+    copies = "expert" if way == "low latency" else "gpu"
+    ways = [each._replace(tokens=None) for each in library.ways if each.inside and each.copies == copies]
+    if not ways:
+        return None
+    Bx, gpus = of["each"], of["gpus"]
+    sizes = (of["rows"], of["width"], of["experts"], of["active"], gpus, 1, 1, gpus, Bx, Bx)
+    op = ExpertTraffic("sent", "mlp", 1, *sizes, everywhere=False, routing=UNIFORM)
+    links = efficiency_for(hardware, None, "bf16", "bf16").kernels
+    only = library._replace(ways=tuple(ways[:1]))
+    return experts_seconds(only, op, links_of(hardware), links["node"], links["fabric"])
 
 
 def _by_shares(group: Group, engine: EngineSpec | None, gpu: str, profile: str | None) -> Any:
@@ -178,13 +211,18 @@ def _by_shares(group: Group, engine: EngineSpec | None, gpu: str, profile: str |
     launch: Any = engine.launch if engine is not None else "graph"
     efficiency: Efficiency = efficiency_for(hardware, profile, compute, weights, launch, engine, alone=True)
     chip = chip_of(hardware, compute, "fp8" if group.sizes.get("cache_bytes") == 1 else "bf16")
-    times = kernel_seconds(_operators(group), chip, efficiency._replace(own=None))
+    operators = _operators(group)
+    if operators is None:
+        return None
+    times = kernel_seconds(operators, chip, efficiency._replace(own=None))
     return None if times is None else sum(times) + np.zeros(len(group.seconds))
 
 
-def _operators(group: Group) -> Iterable[Operator]:
-    """The rows of a group as operators whose sizes are arrays."""
+def _operators(group: Group) -> Iterable[Operator] | None:
+    """The rows of a group as operators whose sizes are arrays; None for kernels that only engines' numbers price."""
     of = group.sizes
+    if group.form in ("sparse", "scores", "choice", "recurrence") or "groups" in of:
+        return None
     if group.form == "product":
         Bw, Bx = of["width"].weight, of["width"].activation
         return [Gemm("product", "mlp", 1, 1, of["m"], of["k"], of["n"], bias=False, tied=False, Bw=Bw, Bx=Bx)]

@@ -168,7 +168,7 @@ DEFAULT_LAUNCH: Launch = "graph"
 OF_ENGINES = (  # figures that engines may have besides those that the defaults have too
     *("weight_only.compute", "vector.compute", "half_sums.compute", "unpacked_above", "attention.pair_bytes"),
     *("flop.joules", "sm_bandwidth", "narrow.sm_bandwidth", "narrow.of_int8", "gemm.of_int8"),
-    *("collective.wait", "experts.select", "attention.joined", "attention.block", "norm.joined"),
+    *("collective.wait", "experts.select", "attention.joined", "attention.block", "attention.dense", "norm.joined"),
     *("experts.marlin", "experts.padded", "experts.padded_tp", "experts.usual", "quantise.joined"),
     *("room.first", "room.least", "room.steps", "room.again", "room.most"),
     *(*SLOWER, *SHARES, *(f"host.{name}" for name in Host._fields)),

@@ -58,6 +58,8 @@ def _way_seconds(way: Way, op: ExpertTraffic, links: Links, node: Kernel, fabric
     if not sending:
         return 0
     start = (start if way.start is None else way.start) + way.expert * op.experts
+    if way.peer:
+        start = start + way.peer * (op.among() - 1)
     longest = largest(sending)
     both = start + longest if way.ramp == 1 else (start**way.ramp + longest**way.ramp) ** (1 / way.ramp)
     return both + way.token * op.rows

@@ -27,21 +27,19 @@ from llmcost.ground.constants import Constant
 from llmcost.ground.units import BITS
 from llmcost.machine.chip import links_of
 from llmcost.machine.efficiency import family_of
-from llmcost.machine.kernels import (
-    WIDTHS,
-    Figures,
-    Fitted,
-    Kernels,
-    collective_seconds,
-    decode_seconds,
-    expert_product_seconds,
-    figures_of,
-    load_kernels,
-    prefill_seconds,
-    product_seconds,
+from llmcost.machine.forms_attention import collective_seconds, decode_seconds, prefill_seconds
+from llmcost.machine.forms_products import WIDTHS, Figures, expert_product_seconds, product_seconds
+from llmcost.machine.kernel_sequences import (
+    absorbed_seconds,
+    dense_below,
+    indexer_seconds,
+    recurrent_seconds,
+    sparse_attention_seconds,
+    sparse_of,
 )
+from llmcost.machine.kernels import Fitted, Kernels, figures_of, load_kernels
 from llmcost.model.formats import FORMATS
-from llmcost.model.operators import Attention, Collective, Elementwise, Gemm, GroupedGemm, Operator
+from llmcost.model.operators import Attention, CausalConv, Collective, Elementwise, Gemm, GroupedGemm, Operator, Scan
 from llmcost.model.sizes import activation_dtype
 from llmcost.specs.hardware import HardwareSpec
 
@@ -82,6 +80,7 @@ class EngineKernels(NamedTuple):
     in nvfp4 write their outputs in that type already.
     block: bytes/s at which one block of threads reads the cache, where a sequence's keys are not divided among several;
     0: they are.
+    dense: prompts of no more keys than an indexer chooses attend to all of them, by the kernel for that.
     """
 
     own: Kernels
@@ -103,6 +102,7 @@ class EngineKernels(NamedTuple):
     spread: Number = 0
     quantised: bool = False
     block: float = 0
+    dense: bool = False
 
     def on(self, tp: Number, ep: Number) -> EngineKernels:
         """The same on so many tensor-parallel GPUs, with experts spread over so many: of several ranks if more."""
@@ -173,9 +173,12 @@ class EngineKernels(NamedTuple):
         if isinstance(op, Gemm):
             return self._product(op)
         if isinstance(op, GroupedGemm):
-            return self._expert_product(op)
+            absorbed = absorbed_seconds(op, self.own, self.hardware, self.compute)
+            return self._expert_product(op) if absorbed is None else absorbed
+        if isinstance(op, (Scan, CausalConv)):
+            return recurrent_seconds(op, self.own, self.hardware)
         if isinstance(op, Attention):
-            return self._decode(op) if op.decode else self._prefill(op)
+            return self._attended(op)
         if isinstance(op, Elementwise):
             around = op.facts.expert == "routed" or op.facts.computes == "weighted sum"
             # The experts' numbers hold what is done around them.
@@ -276,16 +279,22 @@ class EngineKernels(NamedTuple):
                     return fit, f
         return None
 
+    def _attended(self, op: Attention) -> Number | None:
+        if op.name == "indexer":
+            return indexer_seconds(op, self.own, self.hardware)
+        found = sparse_attention_seconds(op, self.own, self.hardware)
+        if found is None:
+            return None if sparse_of(op) else self._decode(op) if op.decode else self._prefill(op)
+        if not self.dense or op.decode or op.span != "top":
+            return found
+        return dense_below(op, found, self._prefill(op._replace(span="all")))
+
     def _prefill(self, op: Attention) -> Number | None:
         found = self._attention("prefill", op, _ends(op))
         if found is None:
             return None
-        kv_heads = op.a if _is_latent(op) else op.kv_heads
-        window = op.w if op.span == "window" else 0
         fit, f = found
-        return prefill_seconds(
-            fit.numbers, f, op.b, op.s, op.c, op.a, kv_heads, op.d, op.dv, window, cache_bytes=op.Bkv
-        )
+        return prefill_seconds(fit.numbers, f, **prefill_sizes(op))
 
     def _decode(self, op: Attention) -> Number | None:
         queries, keys = number_behind(op.a), number_behind(op.kv_heads)
@@ -293,10 +302,8 @@ class EngineKernels(NamedTuple):
         found = self._attention("decode", op, ("/wide", *_ends(op)) if wide else _ends(op))
         if found is None:
             return None
-        window = op.w if op.span == "window" else 0
         fit, f = found
-        cached = op.cached / op.kv_heads
-        return decode_seconds(fit.numbers, f, op.b, op.c, op.a, op.kv_heads, cached, window, cache_bytes=op.Bkv)
+        return decode_seconds(fit.numbers, f, **decode_sizes(op))
 
     def _collective(self, op: Collective) -> Number | None:
         """A collective inside a node: an engine's own all-reduce where it has one, else NCCL's."""
@@ -364,20 +371,33 @@ def blocks(operators: Sequence[Operator]) -> list[list[int]]:
     return found
 
 
+def prefill_sizes(op: Attention) -> dict[str, Number]:
+    """The sizes that the form of attention of prompts takes."""
+    window = op.w if op.span == "window" else 0
+    sizes = {"batch": op.b, "queries": op.s, "keys": op.c, "heads": op.a, "d": op.d, "dv": op.dv, "window": window}
+    return sizes | {"kv_heads": op.a if _is_latent(op) else op.kv_heads, "cache_bytes": op.Bkv}
+
+
+def decode_sizes(op: Attention) -> dict[str, Number]:
+    """The sizes that the form of attention over a cache takes."""
+    sizes = {"batch": op.b, "keys": op.c, "heads": op.a, "kv_heads": op.kv_heads, "cached": op.cached / op.kv_heads}
+    return sizes | {"window": op.w if op.span == "window" else 0, "cache_bytes": op.Bkv}
+
+
 def _is_whole(op: Operator) -> bool:
     """Whether every GPU of a group has all of a quantisable product: those of a latent."""
     return op.facts.split == "tokens" and not op.facts.role and not op.facts.expert
 
 
 def _is_latent(op: Attention) -> bool:
-    """Whether keys and values are of two sizes, as where both come from a latent."""
-    return op.d is not op.dv and bool(op.d != op.dv)
+    """Whether keys and values come from a latent, or are of two sizes, as there."""
+    return (op.latent and present(op.streamed)) or (op.d is not op.dv and bool(op.d != op.dv))
 
 
 def _ends(op: Attention) -> tuple[str, ...]:
     """The ends of a variant's name for an attention, the nearest first."""
     if _is_latent(op):
-        return ("/latent",)
+        return ("/latent/module", "/latent")
     head = number_behind(op.d)
     size = f"/{head}" if head not in (None, USUAL_HEAD) else ""
     if op.span == "window":

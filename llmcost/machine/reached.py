@@ -82,7 +82,7 @@ def under_engine(
         )
         own = own._replace(marlin=of("experts.marlin") == 1, padded=of("experts.padded"))
         own = own._replace(padded_tp=engine.figures.get("experts.padded_tp", inf), usual=of("experts.usual") == 1)
-        own = own._replace(quantised=of("quantise.joined") == 1)
+        own = own._replace(quantised=of("quantise.joined") == 1, dense=of("attention.dense") == 1)
     found = found._replace(basis=f"{engine.title} {engine.version}", own=own, mixed=engine.mixed)
     if not engine.nearby:
         return found

@@ -34,7 +34,7 @@ SCHEMA = record(
                     "copies": _sourced(choice("expert", "gpu")),
                     "links": _sourced(several(TEXT)),
                     "inside": _sourced(FLAG),
-                    **dict.fromkeys(("start", "expert", "token"), _sourced(number(0, 1))),
+                    **dict.fromkeys(("start", "peer", "expert", "token"), _sourced(number(0, 1))),
                     "ramp": _sourced(_SHARE),
                     "fabric": _sourced(_SHARE),
                 },
@@ -48,12 +48,13 @@ SCHEMA = record(
 class Way(NamedTuple):
     """One way of an exchange: `node` and `fabric` are shares of what a GPU sends a second in one direction.
 
-    `start`: seconds of an empty one; None: as of other exchanges. `ramp`: the exponent by which the start and sending
-    add up, (start^ramp + sending^ramp)^(1/ramp): below 1 where arrays of middling size reach less of a link. Of
-    experts, `tokens`: of a GPU, at most, `copies`: a token goes to each of its experts by itself, or once to each GPU
-    that has one, `expert`: seconds more for each expert of the layer, `token`: for each token of a GPU, whatever its
-    width. Of an all-reduce, `gpus` and `bytes`: at least. `links`: patterns of the kinds of links that the figures are
-    of; none: of all that the library runs over. `inside`: they are of GPUs that share a node.
+    `start`: seconds of an empty one; None: as of other exchanges. `peer`: more for each further GPU. `ramp`: the
+    exponent by which the start and sending add up, (start^ramp + sending^ramp)^(1/ramp): below 1 where arrays of
+    middling size reach less of a link. Of experts, `tokens`: of a GPU, at most, `copies`: a token goes to each of its
+    experts by itself, or once to each GPU that has one, `expert`: seconds more for each expert of the layer, `token`:
+    for each token of a GPU, whatever its width. Of an all-reduce, `gpus` and `bytes`: at least. `links`: patterns of
+    the kinds of links that the figures are of; none: of all that the library runs over. `inside`: they are of GPUs that
+    share a node.
     """
 
     node: float
@@ -68,6 +69,7 @@ class Way(NamedTuple):
     expert: float = 0
     token: float = 0
     ramp: float = 1
+    peer: float = 0
 
 
 class Library(NamedTuple):

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from llmcost.accuracy.collector import fullest_share, gpu_of, read_groups, seconds_of, tables_of
+from llmcost.accuracy.collector import fullest_share, gpu_of, seconds_of, tables_of
+from llmcost.accuracy.collector_tables import read_groups
 from llmcost.machine.kernels import load_kernels
 
 GEMM = {"gemm_dtype": ["bfloat16"] * 4, "m": [1, 64, 4096, 64], "n": [4096] * 4, "k": [4096] * 4}

@@ -2,9 +2,10 @@
 
 import pytest
 
-from llmcost.machine import kernels
+from llmcost.machine import forms_attention, forms_products, kernels
+from llmcost.machine.forms_products import WIDTHS
 from llmcost.machine.kernel_times import engine_kernels, product_formats
-from llmcost.machine.kernels import WIDTHS, figures_of
+from llmcost.machine.kernels import figures_of
 from llmcost.model.architecture import operators
 from llmcost.model.operators import Attention, Collective, Elementwise, Gemm, GroupedGemm
 from llmcost.model.sizes import Load, element_bytes
@@ -24,17 +25,17 @@ def test_a_decoding_dense_model_is_priced_by_products_and_attention_of_its_sizes
     for op in ops_of("llama3.1-8b", 16, 1000, decode=True):
         if isinstance(op, Gemm):
             fit = known.own.find("product", "bf16")
-            assert known.seconds(op) == kernels.product_seconds(fit.numbers, f, 16, op.n, op.k, WIDTHS["bf16"])
+            assert known.seconds(op) == forms_products.product_seconds(fit.numbers, f, 16, op.n, op.k, WIDTHS["bf16"])
         elif isinstance(op, Attention):
             fit = known.own.find("decode", "bf16/bf16")
-            assert known.seconds(op) == kernels.decode_seconds(fit.numbers, f, 16, op.c, 32, 8, 256)
+            assert known.seconds(op) == forms_attention.decode_seconds(fit.numbers, f, 16, op.c, 32, 8, 256)
 
 
 def test_a_prompt_takes_the_numbers_of_prompts():
     known = engine_kernels("vllm", H100, "bf16", "bf16", "bf16")
     (attention,) = [op for op in ops_of("llama3.1-8b", 1, 4096, decode=False) if isinstance(op, Attention)]
     fit = known.own.find("prefill", "bf16/bf16")
-    expected = kernels.prefill_seconds(fit.numbers, figures_of(H100, "bf16"), 1, 4096, 4096, 32, 8, 128, 128)
+    expected = forms_attention.prefill_seconds(fit.numbers, figures_of(H100, "bf16"), 1, 4096, 4096, 32, 8, 128, 128)
     assert known.seconds(attention) == expected
 
 
@@ -52,7 +53,7 @@ def test_the_two_products_of_experts_add_up_to_the_experts_of_a_layer():
         if isinstance(op, GroupedGemm) and op.facts.expert == "routed"
     ]
     fit = known.own.find("experts", "bf16")
-    whole = kernels.experts_seconds(
+    whole = forms_products.experts_seconds(
         fit.numbers, figures_of(H100, "bf16"), 64, 128, 8, 2048, 768, WIDTHS["bf16"], fullest=1
     )  # a GPU alone has the mean, but uneven routing leaves experts untouched
     assert known.seconds(up) + known.seconds(down) == pytest.approx(whole, rel=1e-9)
@@ -70,7 +71,7 @@ def test_of_several_kernels_for_experts_the_fastest_is_taken():
     assert len(fits) == 2  # CUTLASS and that of low latency, and not the one without gates
     f, width = figures_of(b200, "fp4"), WIDTHS["nvfp4"]
     sizes = (16, 16 * 8, 256, 7168, 2048, 7168)
-    each = [kernels.expert_product_seconds(fit.numbers, f, *sizes, width, corrected=True) for fit in fits]
+    each = [forms_products.expert_product_seconds(fit.numbers, f, *sizes, width, corrected=True) for fit in fits]
     assert known.seconds(down) == min(each)
 
 
@@ -84,7 +85,7 @@ def test_experts_that_data_parallel_ranks_share_take_the_usual_kernel_in_decode(
 
     usual = known.own.find("experts", "nvfp4")
     f, sizes = figures_of(b200, "fp4"), (16, 16 * 8, 256, 7168, 2048, 7168)
-    slower = kernels.expert_product_seconds(usual.numbers, f, *sizes, WIDTHS["nvfp4"], corrected=True)
+    slower = forms_products.expert_product_seconds(usual.numbers, f, *sizes, WIDTHS["nvfp4"], corrected=True)
     fastest, prompts = known.on(8, 8), known.on(1, 8)
     assert known.on(1, 8).seconds(down(True)) == pytest.approx(slower, rel=1e-12)
     assert fastest.seconds(down(True)) == known.seconds(down(True)) < slower
@@ -99,7 +100,7 @@ def test_kernels_before_a_product_quantise_for_it_in_nvfp4_alone():
         product = next(op for op in ops_of("qwen3-32b", 16, 1000, decode=True) if op.name == "o_proj")
         numbers = known.own.find("product", weights).numbers
         alone = known._replace(quantised=True).seconds(product)
-        quantising = kernels.quantise_seconds(numbers, f, 16, product.k, WIDTHS[weights])
+        quantising = forms_products.quantise_seconds(numbers, f, 16, product.k, WIDTHS[weights])
         less = quantising if weights == "nvfp4" else 0
         assert known.seconds(product) - alone == pytest.approx(less, rel=1e-9)
         assert quantising > 1e-6  # a kernel's launch
@@ -108,9 +109,9 @@ def test_kernels_before_a_product_quantise_for_it_in_nvfp4_alone():
 def test_routers_with_a_correction_bias_leave_fewer_experts_without_a_token():
     h100, sizes = figures_of(H100, "bf16"), (16, 16 * 8, 256, 7168, 2048, 7168)
     numbers = engine_kernels("vllm", H100, "bf16", "bf16", "bf16").own.find("experts", "bf16").numbers
-    assert numbers.spread < kernels.CORRECTED.value
+    assert numbers.spread < forms_products.CORRECTED.value
     plain, even = (
-        kernels.expert_product_seconds(numbers, h100, *sizes, WIDTHS["bf16"], corrected=corrected)
+        forms_products.expert_product_seconds(numbers, h100, *sizes, WIDTHS["bf16"], corrected=corrected)
         for corrected in (False, True)
     )
     assert plain < even
@@ -135,10 +136,10 @@ def test_an_all_reduce_is_the_engines_own_while_it_is_small():
     small = Collective("sum", "mlp", 1, "all_reduce", 16, 4096, 8, 1, 8, 2)
     own = known.own.find("collective", "custom_all_reduce")
     link = 450e9
-    assert known.seconds(small) == kernels.collective_seconds(own.numbers, link, 16 * 4096 * 2, 8)
+    assert known.seconds(small) == forms_attention.collective_seconds(own.numbers, link, 16 * 4096 * 2, 8)
     large = small._replace(rows=100_000)
     shared = known.shared.find("collective", "all_reduce")
-    assert known.seconds(large) == kernels.collective_seconds(shared.numbers, link, 100_000 * 4096 * 2, 8)
+    assert known.seconds(large) == forms_attention.collective_seconds(shared.numbers, link, 100_000 * 4096 * 2, 8)
     assert known.seconds(small._replace(ranks=16)) is None  # over two nodes
 
 
@@ -228,7 +229,7 @@ def test_experts_in_mxfp4_take_marlins_kernels_where_an_engine_does_and_others_t
     sizes = (8192, 8192 * 4, 128, up.n, up.k, up.k)
     fits = {"mxfp4-weights": marlin, "int4-weights": every["int4-weights"]}  # in int4 the kernel is Marlin's too
     slow = min(
-        kernels.expert_product_seconds(fit.numbers, figures_of(h200, "bf16"), *sizes, WIDTHS[name])
+        forms_products.expert_product_seconds(fit.numbers, figures_of(h200, "bf16"), *sizes, WIDTHS[name])
         for name, fit in fits.items()
     )
     assert known._replace(marlin=True).seconds(up) == pytest.approx(slow)

@@ -148,11 +148,13 @@ class Builder(NamedTuple):
         weights: Number = 0,
         delta: bool = False,
         fp32: bool = False,
+        by_channel: bool = False,
     ) -> Operator:
         """A linear recurrence, with a state of dk by dv elements a head."""
         b, s, Bx = self.load.b, self.load.s, self.bytes.Bx
         Bs = 4 if fp32 else Bx
-        return Scan("scan", "attention", self.count, b, s, heads, dk, dv, delta, weights, reads, writes, Bx, Bs, facts)
+        sizes = (self.count, b, s, heads, dk, dv, delta, weights, reads, writes, Bx, Bs)
+        return Scan("scan", "attention", *sizes, facts, by_channel)
 
     def product(self, name: str, part: Part, m: Number, k: Number, n: Number, facts: Facts) -> Operator:
         """A product of two activations of each token, (m, k) by (k, n)."""

@@ -61,6 +61,7 @@ class GatedDelta(NamedTuple):
             weights=scales + decays,  # the decay's scales and its bias
             delta=True,
             fp32=self.state_fp32,
+            by_channel=self.linear_decay == "channel",
         )
         yield build.elementwise("delta_gate", "norm", 2 * values, values, CHANNELS, weights=self.linear_value_head_dim)
         yield build.gemm("delta_out_proj", "attention", values, build.hidden, OUT)

@@ -326,6 +326,7 @@ class _Scan(NamedTuple):
     Bx: Number
     Bs: Number
     facts: Facts = UNSAID
+    by_channel: bool = False
 
 
 class Scan(_Scan, Operator):
@@ -336,7 +337,7 @@ class Scan(_Scan, Operator):
     readout, and with the `delta` rule as many for reading what the state holds for k. Left out: decay, gates, and the
     products inside a chunk of the chunked form. A sequence keeps one state a head, of Bs bytes an element, however long
     it is; a step reads it and writes it back. `weights`: of decay and skip. `reads`, `writes`: activations, in elements
-    a token.
+    a token. `by_channel`: each channel of a key decays by a factor of its own.
     """
 
     __slots__ = ()
