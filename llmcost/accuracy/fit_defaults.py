@@ -107,6 +107,11 @@ def _mlc(engine: str, *families: str) -> Callable[[Case], bool]:
     return chosen
 
 
+def _mi300x(model: str) -> Callable[[Case], bool]:
+    """One model's batches on eight MI300X; the others score them."""
+    return lambda case: case.source.name == "vllm-mi300x" and case.settings["model"] == model
+
+
 def _llama_cpp(phase: str, *families: str, quantised: bool | None = None) -> Callable[[Case], bool]:
     """Every other configuration that llama.cpp of May 2024 was run in, each of four rows."""
     return _half(
@@ -211,6 +216,11 @@ ENGINE_STAGES = (
     ),
     FitStage({"weight_only.compute": 0.8, "attention.compute": 0.7}, _half("mlx", "mlx", "prefill", block=4), "mlx"),
     FitStage({"exchange.stream": 2e-4, "host.layer": 5e-4}, _mlc("vllm 0.2"), "vllm-0.2"),
+    FitStage(
+        {"exchange.graph@CDNA 3": 1e-5, "link.share@CDNA 3": 0.2, "narrow.memory@CDNA 3": 0.7},
+        _mi300x("llama3.1-70b"),
+        "vllm-0.10",
+    ),
     FitStage({"gemm.memory": 0.8, "narrow.memory": 0.8}, _mlc("mlc"), "mlc-llm"),
     FitStage({"narrow.memory@A100": 0.7}, _mlc("exllamav2", "A100"), "exllamav2"),
     FitStage({"narrow.memory": 0.8}, _mlc("exllamav2", "Ampere GDDR", "Ada Lovelace GDDR"), "exllamav2"),
@@ -224,6 +234,13 @@ ENGINE_STAGES = (
 )
 CLOSED_LOOPS = "silicon-2026"  # every other run of which `host.request` and `host.sequence` of engines were chosen on
 ENGINE = _runs("trtllm-0.17", "h100-sxm", pp=(1, 2, 4, 8))  # what the share of kernels in an engine was chosen on
+
+
+def _h20(case: Case) -> bool:
+    """Every other row of attention on an H20, which what an SM loads was chosen on (machine/loading.py)."""
+    return case.source.name == "infersim-attention" and case.settings["gpu"] == "h20" and case.row % 2 == 1
+
+
 TRAINING: dict[str, Callable[[Case], bool]] = {  # source -> its runs that training's figures were chosen on
     **dict.fromkeys(
         ("llm-foundry-a100", "llm-foundry-h100", "bigscience-1.3b", "simumax-b200", "nemo-24.07", "llama3-paper"),
@@ -236,7 +253,7 @@ TRAINING: dict[str, Callable[[Case], bool]] = {  # source -> its runs that train
     "megatron-moe-zoo": lambda case: (case.settings["remark"] or "").endswith(("unbalanced", "again")),
 }
 TRUSTED = ("optimised", "kernel")  # classes of engines that defaults are fitted on
-CHOSEN_ON = (ENGINE, *(stage.cases for stage in STAGES))
+CHOSEN_ON = (ENGINE, _h20, *(stage.cases for stage in STAGES))
 
 
 def role_of(case: Case) -> str:

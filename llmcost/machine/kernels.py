@@ -37,6 +37,7 @@ from llmcost.ground.algebra import (
 )
 from llmcost.ground.constants import Constant
 from llmcost.machine.efficiency import family_of
+from llmcost.machine.loading import loaded_by_sms
 from llmcost.machine.power import paid_for
 from llmcost.model.operators.sequence import causal_pairs
 from llmcost.specs.catalog import load_hardware, shipped
@@ -584,10 +585,11 @@ def fitted(form: type[Any], fit: dict[str, Any]) -> Fitted:
 def figures_of(hardware: HardwareSpec, width: str) -> Figures | None:
     """A GPU's figures for products in a type (bf16, fp8, …); in bf16 where it has no rate for it; None if unknown.
 
-    The peak is as much of it as the TDP pays for. The SMs of a GPU whose count no source gives cannot be guessed: None
-    too.
+    The peak is as much of it as the TDP pays for, the bandwidth as much as the SMs can draw. The SMs of a GPU whose
+    count no source gives cannot be guessed: None too.
     """
     peak = hardware.peak_of(width) or hardware.peak_of("bf16")
     if peak is None or hardware.bandwidth is None or hardware.sm_count is None:
         return None
-    return Figures(peak.value * paid_for(hardware), hardware.bandwidth.value, hardware.sm_count.value)
+    bandwidth = hardware.bandwidth.value * loaded_by_sms(hardware)
+    return Figures(peak.value * paid_for(hardware), bandwidth, hardware.sm_count.value)
