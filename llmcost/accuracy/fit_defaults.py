@@ -129,7 +129,7 @@ def _llama_cpp(phase: str, *families: str, quantised: bool | None = None) -> Cal
 def _later_llama_cpp(phase: str, *families: str) -> Callable[[Case], bool]:
     """Every other two rows of llama.cpp's builds since July 2024."""
     sources = ("llama.cpp-builds", "llama.cpp-radeon", "mlx-m3-max")
-    return _half(sources, "llama.cpp", phase, families=families, apart=("Apple", "RDNA", "GCN"), block=2)
+    return _half(sources, "llama.cpp", phase, families=families, apart=("Apple", "RDNA", "RDNA 4", "GCN"), block=2)
 
 
 STAGES = (
@@ -241,6 +241,12 @@ def _h20(case: Case) -> bool:
     return case.source.name == "infersim-attention" and case.settings["gpu"] == "h20" and case.row % 2 == 1
 
 
+def _unpacked(case: Case) -> bool:
+    """Runs that what vLLM's products reach on weights that they unpack was chosen on (`weight_only.compute`)."""
+    of = case.settings
+    return case.source.name == "gpustack" and of["gpu"].startswith("a100") and of["weights"] != "bf16"
+
+
 TRAINING: dict[str, Callable[[Case], bool]] = {  # source -> its runs that training's figures were chosen on
     **dict.fromkeys(
         ("llm-foundry-a100", "llm-foundry-h100", "bigscience-1.3b", "simumax-b200", "nemo-24.07", "llama3-paper"),
@@ -264,7 +270,7 @@ def role_of(case: Case) -> str:
     if case.source.name == CLOSED_LOOPS:
         return "fitted" if case.row % 2 else "scored"
     of_defaults = class_of(case) in TRUSTED and any(cases(case) for cases in CHOSEN_ON)
-    of_engine = not case.nameless and any(stage.cases(case) for stage in ENGINE_STAGES)
+    of_engine = not case.nameless and (_unpacked(case) or any(stage.cases(case) for stage in ENGINE_STAGES))
     return "fitted" if of_defaults or of_engine else "scored"
 
 
