@@ -217,7 +217,7 @@ ENGINE_STAGES = (
     FitStage({"weight_only.compute": 0.8, "attention.compute": 0.7}, _half("mlx", "mlx", "prefill", block=4), "mlx"),
     FitStage({"exchange.stream": 2e-4, "host.layer": 5e-4}, _mlc("vllm 0.2"), "vllm-0.2"),
     FitStage(
-        {"exchange.graph@CDNA 3": 1e-5, "link.share@CDNA 3": 0.2, "narrow.memory@CDNA 3": 0.7},
+        {"gap.graph@CDNA 3": 2e-6, "link.share@CDNA 3": 0.2, "narrow.memory@CDNA 3": 0.7},
         _mi300x("llama3.1-70b"),
         "vllm-0.10",
     ),
