@@ -284,7 +284,7 @@ def from_figures(
             )
             for kind, kernel in kernels.items()
         }
-    kernels = within_sms(kernels, hardware)
+    kernels = {kind: within_sms(kind, kernel, hardware) for kind, kernel in kernels.items()}
     kept = weights.rpartition("+")[2]
     stated = [name for name in Host._fields if f"host.{name}" in figures]
     host = {name: figures.get(f"host.{name}@{kept}", figures[f"host.{name}"]) for name in stated}
@@ -294,15 +294,10 @@ def from_figures(
     return Efficiency(kernels, BASIS, host=Host(**host) if host else None, slower=slower)
 
 
-def within_sms(kernels: Mapping[str, Kernel], hardware: HardwareSpec | None) -> dict[str, Kernel]:
-    """The kernels with no more of the bandwidth than the GPU's SMs can draw together."""
-    share = 1.0 if hardware is None else loaded_by_sms(hardware)
-    if share == 1.0:
-        return dict(kernels)
-    return {
-        kind: kernel if kind in ("node", "fabric") else kernel._replace(memory=minimum(kernel.memory, share))
-        for kind, kernel in kernels.items()
-    }
+def within_sms(kind: str, kernel: Kernel, hardware: HardwareSpec | None) -> Kernel:
+    """A kernel with no more of the bandwidth than the GPU's SMs can draw together."""
+    share = 1.0 if hardware is None or kind in ("node", "fabric") else loaded_by_sms(hardware)
+    return kernel if share == 1.0 else kernel._replace(memory=minimum(kernel.memory, share))
 
 
 def _under_an_engine(

@@ -124,7 +124,9 @@ def by_profile(
         return found
     paid = paid_for(hardware)
     kernels = {
-        kind: kernel if kernel is default.kernels[kind] else kernel._replace(compute=kernel.compute * paid)
+        kind: kernel
+        if kernel is default.kernels[kind]
+        else within_sms(kind, kernel._replace(compute=kernel.compute * paid), hardware)
         for kind, kernel in found.kernels.items()
     }
-    return found._replace(kernels=within_sms(kernels, hardware))
+    return found._replace(kernels=kernels)
