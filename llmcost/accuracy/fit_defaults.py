@@ -1,12 +1,12 @@
 """Fits the default shares and launch costs on some of the published measurements; the others score them.
 
-    python -m llmcost.accuracy.fit_defaults [ENGINE]
+    python -m llmcost.accuracy.fit_defaults [ENGINE [gpu|model|weights]]
 
 prints each fitted figure, of the defaults and of engines, beside the committed one; of an engine how far off it is on
-each GPU that its fit did not see. Stages run in order, each on cases of its own, the figures of the stages before it
-held fixed. A stage moves its figures one at a time, by ever smaller steps, as long as the mean distance of prediction
-and measurement shrinks: |log(predicted / measured)|, which outliers move little, first over the cases of a source and
-GPU, then over these groups. It starts from round numbers and has no randomness in it.
+each GPU, model or format of weights that its fit did not see. Stages run in order, each on cases of its own, the
+figures of the stages before it held fixed. A stage moves its figures one at a time, by ever smaller steps, as long as
+the mean distance of prediction and measurement shrinks: |log(predicted / measured)|, which outliers move little, first
+over the cases of a source and GPU, then over these groups. It starts from round numbers and has no randomness in it.
 """
 
 from __future__ import annotations
@@ -290,28 +290,29 @@ def _fitted_stage(stage: FitStage, before: Mapping[str, float], cases: Iterable[
     return {name: moved[name] for name in stage.figures}
 
 
-def left_out(engine: str) -> dict[tuple[str, str], list[float]]:
+def left_out(engine: str, by: str = "gpu") -> dict[tuple[str, str], list[float]]:
     """Phase and GPU -> predicted over measured of an engine's cases, where its figures were fitted without that GPU.
 
-    A figure of a family that no other GPU is of is left out with it.
+    `by`: or without each model, or each format of weights. A figure of a family that no other GPU is of is left out
+    with a GPU.
     """
     stages = [stage for stage in ENGINE_STAGES if stage.engine == engine]
     cases = [case for case in load_cases("inference") if file_of(case) == engine and not case.settings["remark"]]
-    families = {gpu: family_of(gpu_of(gpu)) for gpu in sorted({case.settings["gpu"] for case in cases})}
     found: dict[tuple[str, str], list[float]] = {}
-    for gpu in families:
-        of = {families[other] for other in families if other != gpu}
+    for group in sorted({case.settings[by] for case in cases}):
+        others = [case for case in cases if case.settings[by] != group]
+        of = {family_of(gpu_of(case.settings["gpu"])) for case in others}
         own = {name: value for name, value in figures_of(load_engine(engine)).items() if _holds(name, of)}
         for stage in stages:
-            seen = [case for case in cases if stage.cases(case) and case.settings["gpu"] != gpu]
+            seen = [case for case in others if stage.cases(case)]
             figures = {name: value for name, value in stage.figures.items() if _holds(name, of)}
             if seen and figures:
                 moved = _search({**own, **figures}, stage._replace(figures=figures), seen)
                 own |= {name: moved[name] for name in figures}
         for case in cases:
-            if case.settings["gpu"] == gpu:
+            if case.settings[by] == group:
                 ratios = [each.ratio for each in answers(case, figures=own) if each.ratio is not None]
-                found.setdefault((case.settings["phase"], gpu), []).extend(ratios)
+                found.setdefault((case.settings["phase"], group), []).extend(ratios)
     return {key: ratios for key, ratios in sorted(found.items()) if ratios}
 
 
@@ -376,12 +377,12 @@ def _search(figures: dict[str, float], stage: FitStage, cases: list[Case]) -> di
     return figures
 
 
-def main(engine: str | None = None) -> None:
-    """Print fitted figures beside the committed ones, or of an engine the errors on GPUs that its fit did not see."""
+def main(engine: str | None = None, by: str = "gpu") -> None:
+    """Print fitted figures beside the committed ones, or of an engine the errors on groups that its fit did not see."""
     if engine is not None:
-        ratios = left_out(engine)
-        for (phase, gpu), each in ratios.items():
-            print(f"{phase:8} {gpu:16} {' '.join(f'{ratio:.2f}' for ratio in each)}")
+        ratios = left_out(engine, by)
+        for (phase, group), each in ratios.items():
+            print(f"{phase:8} {group:16} {' '.join(f'{ratio:.2f}' for ratio in each)}")
         for phase in sorted({phase for phase, _ in ratios}):
             errors = [abs(ratio - 1) for (of, _), each in ratios.items() if of == phase for ratio in each]
             print(f"{phase:8} off by {median(errors):.1%} in the median, {fmean(errors):.1%} on average, {len(errors)}")
@@ -393,4 +394,4 @@ def main(engine: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(*sys.argv[1:3])
