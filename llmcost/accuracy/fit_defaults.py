@@ -1,12 +1,12 @@
 """Fits the default shares and launch costs on some of the published measurements; the others score them.
 
-    python -m llmcost.accuracy.fit_defaults [ENGINE]
+    python -m llmcost.accuracy.fit_defaults [ENGINE [gpu|model|weights]]
 
 prints each fitted figure, of the defaults and of engines, beside the committed one; of an engine how far off it is on
-each GPU that its fit did not see. Stages run in order, each on cases of its own, the figures of the stages before it
-held fixed. A stage moves its figures one at a time, by ever smaller steps, as long as the mean distance of prediction
-and measurement shrinks: |log(predicted / measured)|, which outliers move little, first over the cases of a source and
-GPU, then over these groups. It starts from round numbers and has no randomness in it.
+each GPU, model or format of weights that its fit did not see. Stages run in order, each on cases of its own, the
+figures of the stages before it held fixed. A stage moves its figures one at a time, by ever smaller steps, as long as
+the mean distance of prediction and measurement shrinks: |log(predicted / measured)|, which outliers move little, first
+over the cases of a source and GPU, then over these groups. It starts from round numbers and has no randomness in it.
 """
 
 from __future__ import annotations
@@ -107,6 +107,11 @@ def _mlc(engine: str, *families: str) -> Callable[[Case], bool]:
     return chosen
 
 
+def _mi300x(model: str) -> Callable[[Case], bool]:
+    """One model's batches on eight MI300X; the others score them."""
+    return lambda case: case.source.name == "vllm-mi300x" and case.settings["model"] == model
+
+
 def _llama_cpp(phase: str, *families: str, quantised: bool | None = None) -> Callable[[Case], bool]:
     """Every other configuration that llama.cpp of May 2024 was run in, each of four rows."""
     return _half(
@@ -124,7 +129,7 @@ def _llama_cpp(phase: str, *families: str, quantised: bool | None = None) -> Cal
 def _later_llama_cpp(phase: str, *families: str) -> Callable[[Case], bool]:
     """Every other two rows of llama.cpp's builds since July 2024."""
     sources = ("llama.cpp-builds", "llama.cpp-radeon", "mlx-m3-max")
-    return _half(sources, "llama.cpp", phase, families=families, apart=("Apple", "RDNA", "GCN"), block=2)
+    return _half(sources, "llama.cpp", phase, families=families, apart=("Apple", "RDNA", "RDNA 4", "GCN"), block=2)
 
 
 STAGES = (
@@ -211,6 +216,11 @@ ENGINE_STAGES = (
     ),
     FitStage({"weight_only.compute": 0.8, "attention.compute": 0.7}, _half("mlx", "mlx", "prefill", block=4), "mlx"),
     FitStage({"exchange.stream": 2e-4, "host.layer": 5e-4}, _mlc("vllm 0.2"), "vllm-0.2"),
+    FitStage(
+        {"gap.graph@CDNA 3": 2e-6, "link.share@CDNA 3": 0.2, "narrow.memory@CDNA 3": 0.7},
+        _mi300x("llama3.1-70b"),
+        "vllm-0.10",
+    ),
     FitStage({"gemm.memory": 0.8, "narrow.memory": 0.8}, _mlc("mlc"), "mlc-llm"),
     FitStage({"narrow.memory@A100": 0.7}, _mlc("exllamav2", "A100"), "exllamav2"),
     FitStage({"narrow.memory": 0.8}, _mlc("exllamav2", "Ampere GDDR", "Ada Lovelace GDDR"), "exllamav2"),
@@ -224,6 +234,19 @@ ENGINE_STAGES = (
 )
 CLOSED_LOOPS = "silicon-2026"  # every other run of which `host.request` and `host.sequence` of engines were chosen on
 ENGINE = _runs("trtllm-0.17", "h100-sxm", pp=(1, 2, 4, 8))  # what the share of kernels in an engine was chosen on
+
+
+def _h20(case: Case) -> bool:
+    """Every other row of attention on an H20, which what an SM loads was chosen on (machine/loading.py)."""
+    return case.source.name == "infersim-attention" and case.settings["gpu"] == "h20" and case.row % 2 == 1
+
+
+def _unpacked(case: Case) -> bool:
+    """Runs that what vLLM's products reach on weights that they unpack was chosen on (`weight_only.compute`)."""
+    of = case.settings
+    return case.source.name == "gpustack" and of["gpu"].startswith("a100") and of["weights"] != "bf16"
+
+
 TRAINING: dict[str, Callable[[Case], bool]] = {  # source -> its runs that training's figures were chosen on
     **dict.fromkeys(
         ("llm-foundry-a100", "llm-foundry-h100", "bigscience-1.3b", "simumax-b200", "nemo-24.07", "llama3-paper"),
@@ -236,7 +259,7 @@ TRAINING: dict[str, Callable[[Case], bool]] = {  # source -> its runs that train
     "megatron-moe-zoo": lambda case: (case.settings["remark"] or "").endswith(("unbalanced", "again")),
 }
 TRUSTED = ("optimised", "kernel")  # classes of engines that defaults are fitted on
-CHOSEN_ON = (ENGINE, *(stage.cases for stage in STAGES))
+CHOSEN_ON = (ENGINE, _h20, *(stage.cases for stage in STAGES))
 
 
 def role_of(case: Case) -> str:
@@ -247,7 +270,7 @@ def role_of(case: Case) -> str:
     if case.source.name == CLOSED_LOOPS:
         return "fitted" if case.row % 2 else "scored"
     of_defaults = class_of(case) in TRUSTED and any(cases(case) for cases in CHOSEN_ON)
-    of_engine = not case.nameless and any(stage.cases(case) for stage in ENGINE_STAGES)
+    of_engine = not case.nameless and (_unpacked(case) or any(stage.cases(case) for stage in ENGINE_STAGES))
     return "fitted" if of_defaults or of_engine else "scored"
 
 
@@ -267,28 +290,29 @@ def _fitted_stage(stage: FitStage, before: Mapping[str, float], cases: Iterable[
     return {name: moved[name] for name in stage.figures}
 
 
-def left_out(engine: str) -> dict[tuple[str, str], list[float]]:
+def left_out(engine: str, by: str = "gpu") -> dict[tuple[str, str], list[float]]:
     """Phase and GPU -> predicted over measured of an engine's cases, where its figures were fitted without that GPU.
 
-    A figure of a family that no other GPU is of is left out with it.
+    `by`: or without each model, or each format of weights. A figure of a family that no other GPU is of is left out
+    with a GPU.
     """
     stages = [stage for stage in ENGINE_STAGES if stage.engine == engine]
     cases = [case for case in load_cases("inference") if file_of(case) == engine and not case.settings["remark"]]
-    families = {gpu: family_of(gpu_of(gpu)) for gpu in sorted({case.settings["gpu"] for case in cases})}
     found: dict[tuple[str, str], list[float]] = {}
-    for gpu in families:
-        of = {families[other] for other in families if other != gpu}
+    for group in sorted({case.settings[by] for case in cases}):
+        others = [case for case in cases if case.settings[by] != group]
+        of = {family_of(gpu_of(case.settings["gpu"])) for case in others}
         own = {name: value for name, value in figures_of(load_engine(engine)).items() if _holds(name, of)}
         for stage in stages:
-            seen = [case for case in cases if stage.cases(case) and case.settings["gpu"] != gpu]
+            seen = [case for case in others if stage.cases(case)]
             figures = {name: value for name, value in stage.figures.items() if _holds(name, of)}
             if seen and figures:
                 moved = _search({**own, **figures}, stage._replace(figures=figures), seen)
                 own |= {name: moved[name] for name in figures}
         for case in cases:
-            if case.settings["gpu"] == gpu:
+            if case.settings[by] == group:
                 ratios = [each.ratio for each in answers(case, figures=own) if each.ratio is not None]
-                found.setdefault((case.settings["phase"], gpu), []).extend(ratios)
+                found.setdefault((case.settings["phase"], group), []).extend(ratios)
     return {key: ratios for key, ratios in sorted(found.items()) if ratios}
 
 
@@ -353,12 +377,12 @@ def _search(figures: dict[str, float], stage: FitStage, cases: list[Case]) -> di
     return figures
 
 
-def main(engine: str | None = None) -> None:
-    """Print fitted figures beside the committed ones, or of an engine the errors on GPUs that its fit did not see."""
+def main(engine: str | None = None, by: str = "gpu") -> None:
+    """Print fitted figures beside the committed ones, or of an engine the errors on groups that its fit did not see."""
     if engine is not None:
-        ratios = left_out(engine)
-        for (phase, gpu), each in ratios.items():
-            print(f"{phase:8} {gpu:16} {' '.join(f'{ratio:.2f}' for ratio in each)}")
+        ratios = left_out(engine, by)
+        for (phase, group), each in ratios.items():
+            print(f"{phase:8} {group:16} {' '.join(f'{ratio:.2f}' for ratio in each)}")
         for phase in sorted({phase for phase, _ in ratios}):
             errors = [abs(ratio - 1) for (of, _), each in ratios.items() if of == phase for ratio in each]
             print(f"{phase:8} off by {median(errors):.1%} in the median, {fmean(errors):.1%} on average, {len(errors)}")
@@ -370,4 +394,4 @@ def main(engine: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(*sys.argv[1:3])

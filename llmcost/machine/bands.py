@@ -21,6 +21,7 @@ FILE = Path(__file__).with_name("bands.json")
 FEWEST = 4  # figures of a kind from which on their mean says something about the next one
 TRAINING = "training"  # with OPTIMISED, the classes of engines that predictions stand for
 UNDER_LOAD = ("throughput", "ttft", "tpot")  # figures of requests under load
+PROMPTS = ("prefill", "ttft")  # phases that the rate of products decides
 SERVING = ("prefill", "decode", *UNDER_LOAD)  # phases
 TRAINED_ON = ("trained on one GPU", "trained in one node", "trained on many nodes")  # phases of training
 
@@ -30,6 +31,8 @@ Kind = tuple[str, str, str, str, str]  # basis, engine, family, dense or experts
 def kind_of(basis: str, engine: str, hardware: HardwareSpec, *, experts: bool, phase: str) -> Kind:
     """The kind of a case. `basis`: in the words of an `Efficiency`, the first of which tells bases apart."""
     family = family_of(hardware).replace("Ada Lovelace GDDR", "Ada") or hardware.architecture  # too few of each
+    if family == "Apple" and phase in PROMPTS and "fp16" in hardware.peak:
+        family = hardware.architecture  # prompts run on matrix units there, which no Mac before it had
     return basis.partition(" ")[0], engine, family, "experts" if experts else "dense", phase
 
 

@@ -22,7 +22,8 @@ FAMILIES = {  # architecture -> family, where GPUs of one architecture are alike
     "CDNA 3": "CDNA 3",
     "CDNA 4": "CDNA 3",
     "GCN 5.1": "GCN",
-    **dict.fromkeys(("RDNA 3", "RDNA 3.5", "RDNA 4"), "RDNA"),
+    **dict.fromkeys(("RDNA 3", "RDNA 3.5"), "RDNA"),
+    "RDNA 4": "RDNA 4",
     **dict.fromkeys(("M1", "M2", "M3", "M4", "M5"), "Apple"),
     **dict.fromkeys(("Zen 4", "Zen 5"), "CPU"),
     **dict.fromkeys(("Golden Cove", "Redwood Cove"), "AMX"),  # CPUs with matrix units

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, get_args
 from llmcost.ground.algebra import Number, maximum, minimum, more_than
 from llmcost.ground.units import BITS
 from llmcost.machine.defaults import BASIS, DATA_CENTRE, DEFAULTS, ENGINE, FAMILIES, Launch
+from llmcost.machine.loading import loaded_by_sms
 from llmcost.machine.power import paid_for
 from llmcost.model.formats import FORMATS
 from llmcost.model.operators import Collective, Gemm, GroupedGemm, Kind, Operator
@@ -283,6 +284,7 @@ def from_figures(
             )
             for kind, kernel in kernels.items()
         }
+    kernels = {kind: within_sms(kind, kernel, hardware) for kind, kernel in kernels.items()}
     kept = weights.rpartition("+")[2]
     stated = [name for name in Host._fields if f"host.{name}" in figures]
     host = {name: figures.get(f"host.{name}@{kept}", figures[f"host.{name}"]) for name in stated}
@@ -290,6 +292,12 @@ def from_figures(
         kind: figures[name] for name, kinds in SLOWER.items() if name in figures for kind in kinds
     }
     return Efficiency(kernels, BASIS, host=Host(**host) if host else None, slower=slower)
+
+
+def within_sms(kind: str, kernel: Kernel, hardware: HardwareSpec | None) -> Kernel:
+    """A kernel with no more of the bandwidth than the GPU's SMs can draw together."""
+    share = 1.0 if hardware is None or kind in ("node", "fabric") else loaded_by_sms(hardware)
+    return kernel if share == 1.0 else kernel._replace(memory=minimum(kernel.memory, share))
 
 
 def _under_an_engine(

@@ -47,6 +47,7 @@ from llmcost.machine.forms_sequence import (
     scores_seconds,
     sparse_seconds,
 )
+from llmcost.machine.loading import loaded_by_sms
 from llmcost.machine.power import paid_for
 from llmcost.specs.catalog import load_hardware, shipped
 from llmcost.specs.hardware import HardwareSpec
@@ -258,10 +259,11 @@ def fitted(form: type[Any], fit: dict[str, Any]) -> Fitted:
 def figures_of(hardware: HardwareSpec, width: str) -> Figures | None:
     """A GPU's figures for products in a type (bf16, fp8, …); in bf16 where it has no rate for it; None if unknown.
 
-    The peak is as much of it as the TDP pays for. The SMs of a GPU whose count no source gives cannot be guessed: None
-    too.
+    The peak is as much of it as the TDP pays for, the bandwidth as much as the SMs can draw. The SMs of a GPU whose
+    count no source gives cannot be guessed: None too.
     """
     peak = hardware.peak_of(width) or hardware.peak_of("bf16")
     if peak is None or hardware.bandwidth is None or hardware.sm_count is None:
         return None
-    return Figures(peak.value * paid_for(hardware), hardware.bandwidth.value, hardware.sm_count.value)
+    bandwidth = hardware.bandwidth.value * loaded_by_sms(hardware)
+    return Figures(peak.value * paid_for(hardware), bandwidth, hardware.sm_count.value)

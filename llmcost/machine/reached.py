@@ -19,6 +19,7 @@ from llmcost.machine.efficiency import (
     family_of,
     from_figures,
     in_an_engine,
+    within_sms,
 )
 from llmcost.machine.power import paid_for
 from llmcost.specs.catalog import find_profile
@@ -119,11 +120,13 @@ def by_profile(
 
     gpus = dict.fromkeys((hardware.name, own, measured))
     found = measured_efficiency(path, gpus, dtype, default, phase, weights, own=profile is not None)
-    paid = 1.0 if found is default or profile is not None or own == measured else paid_for(hardware)
-    if paid == 1.0:
+    if found is default or profile is not None or own == measured:
         return found
+    paid = paid_for(hardware)
     kernels = {
-        kind: kernel if kernel is default.kernels[kind] else kernel._replace(compute=kernel.compute * paid)
+        kind: kernel
+        if kernel is default.kernels[kind]
+        else within_sms(kind, kernel._replace(compute=kernel.compute * paid), hardware)
         for kind, kernel in found.kernels.items()
     }
     return found._replace(kernels=kernels)

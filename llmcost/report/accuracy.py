@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from operator import attrgetter
-from statistics import median
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter, itemgetter
+from statistics import fmean, median
 
 from llmcost.accuracy.bands import KindErrors
 from llmcost.accuracy.left_out import LeftOut
@@ -21,6 +21,16 @@ CLASSES = (
     "Predictions are for engines of the class optimised, which start kernels as the measured engine does. The other",
     "classes show how far engines are from that: an eager loop in Python, a scheduler between steps, other arithmetic.",
 )
+COLUMNS = {  # of the summary -> the phases that it sums up
+    "a token": ("decode", "tpot"),
+    "a prompt": ("prefill",),
+    "TTFT under load": ("ttft",),
+}
+LAST = "throughput, training"
+SUMMED = (
+    f"Mean of |predicted / published - 1| over runs that had no part in a fit; families of GPUs with {FEWEST} figures "
+    "and more."
+)
 LEFT_OUT = "Errors: median of |predicted / measured - 1| of times. speed: predicted over measured, median."
 _SHIPPED, _ERRORS = attrgetter("shipped"), attrgetter("errors")
 ROLES = "fitted: some of the figures had a part in a default. scored: none had."
@@ -33,6 +43,7 @@ def accuracy_tables(board: Scoreboard, engine: str | None = None) -> list[Table]
     """
     sources = ("source", "engine class", "measured", "defaults")
     tables = [
+        summary(board.by_kind),
         _groups(f"By source{under(engine)}", sources, "llll", board.by_source, (RATIO, ROLES, *CLASSES)),
         _groups("By engine", ("class", "engine"), "ll", board.by_engine),
         _groups("By GPU, optimised engines, single kernels and training", ("GPU",), "l", board.by_gpu),
@@ -60,6 +71,33 @@ def _figures(each: Group) -> tuple[str, ...]:
     beat = f"{each.beat_limit}" + (f", {each.unexplained} unexplained" if each.unexplained else "")
     errors = (_percent(each.median_error), _percent(each.p90_error))
     return (f"{each.figures:,}", f"{each.predicted:,}", ratio, *errors, beat)
+
+
+def summary(kinds: Iterable[KindErrors]) -> Table:
+    """One row an engine: the mean error of each kind of figure on each family of GPUs, as answers state it.
+
+    Dense models and those with experts together, weighted by their figures; kinds of too few figures are left out.
+    """
+    found: dict[str, dict[str, dict[str, list[KindErrors]]]] = {}
+    for each in kinds:
+        _, engine, family, _, phase = each.of
+        column = next((column for column, phases in COLUMNS.items() if phase in phases), LAST)
+        if each.figures >= FEWEST:
+            found.setdefault(engine, {}).setdefault(column, {}).setdefault(family, []).append(each)
+    rows = [
+        (engine, *(_by_family(columns.get(column, {})) for column in (*COLUMNS, LAST)))
+        for engine, columns in sorted(found.items())
+    ]
+    return Table("How far off answers are, by engine", ("engine", *COLUMNS, LAST), "lllll", rows, (SUMMED,))
+
+
+def _by_family(families: Mapping[str, Sequence[KindErrors]]) -> str:
+    """Each family of GPUs with its error, the least one first."""
+    errors = {
+        family: fmean([each.mean_error for each in parts], [each.figures for each in parts])
+        for family, parts in families.items()
+    }
+    return ", ".join(f"{family} {error:.0%}" for family, error in sorted(errors.items(), key=itemgetter(1))) or UNKNOWN
 
 
 def _kinds(kinds: Iterable[KindErrors]) -> Table:

@@ -2,17 +2,20 @@
 
 import json
 from functools import cache
+from pathlib import Path
 from statistics import fmean, median
 
 import pytest
 
 from llmcost import estimate, train
-from llmcost.accuracy.bands import NO_TIMES, by_kind, kind_of_check, text
+from llmcost.accuracy.bands import NO_TIMES, KindErrors, by_kind, kind_of_check, text, with_nameless
 from llmcost.accuracy.cases import class_of, load_cases
 from llmcost.accuracy.fit_defaults import role_of
 from llmcost.accuracy.score import check
 from llmcost.machine import bands
 from llmcost.machine.bands import FEWEST, FILE, band_of, trained_on
+from llmcost.report.accuracy import summary
+from llmcost.report.tables import to_markdown
 from llmcost.specs.catalog import shipped
 
 LOAD = {"prompt": 512, "output": 128, "concurrency": 16}
@@ -45,6 +48,38 @@ def test_the_committed_bands_are_what_the_scoreboard_says(request):
     if request.config.getoption("--update-snapshots"):
         FILE.write_text(text(), encoding="utf-8")
     assert FILE.read_text(encoding="utf-8") == text()
+
+
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "accuracy.md"
+
+
+def test_the_page_begins_with_the_errors_of_each_engine(request):
+    """`pytest --update-snapshots` writes them."""
+    table = summary(by_kind(with_nameless(checks())))
+    rows = "".join(line + "\n" for line in to_markdown([table]).splitlines() if line.startswith("|"))
+    text = PAGE.read_text("utf-8")
+    before, rest = text.split("<!-- summary -->\n")
+    _, after = rest.split("<!-- end of summary -->\n")
+    shown = f"{before}<!-- summary -->\n{rows}<!-- end of summary -->\n{after}"
+    if request.config.getoption("--update-snapshots"):
+        PAGE.write_text(shown, "utf-8")
+    assert text == shown or request.config.getoption("--update-snapshots")
+
+
+def test_the_summary_weighs_kinds_by_their_figures_and_leaves_out_those_of_too_few():
+    def kind(family, models, phase, figures, error):
+        return KindErrors(("vLLM", "vllm", family, models, phase), figures, error, error, 1)
+
+    table = summary(
+        [
+            kind("Hopper", "dense", "tpot", 30, 0.06),
+            kind("Hopper", "experts", "decode", 10, 0.10),  # a token's time too: (30 · 6 % + 10 · 10 %) / 40 = 7 %
+            kind("B200", "dense", "tpot", FEWEST, 0.05),
+            kind("Ada", "dense", "tpot", FEWEST - 1, 0.01),
+            kind("A100", "dense", "throughput", 9, 0.2),
+        ]
+    )
+    assert table.rows == [("vllm", "B200 5%, Hopper 7%", "–", "–", "A100 20%")]
 
 
 # Each kind as a rule on the scoreboard's own rows, written apart from the program's.

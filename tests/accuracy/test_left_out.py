@@ -1,8 +1,13 @@
 """Training by shares that were chosen without a group, and what moves a step beside the shares."""
 
+from statistics import fmean
+
 import pytest
 
+from llmcost.accuracy.cases import file_of, load_cases
+from llmcost.accuracy.fit_defaults import left_out as of_engine
 from llmcost.accuracy.left_out import check_group, left_out
+from llmcost.accuracy.predict import answers
 from llmcost.ground.errors import InputError
 from llmcost.machine.training_shares import OTHERS, TORCH
 from llmcost.model.operators import Collective
@@ -39,3 +44,15 @@ def test_a_ring_hands_on_between_all_but_one_of_its_ranks():
     assert ring_seconds(of) == pytest.approx(896 * 3.4e-6 + 127 * 9.6e-6)
     assert ring_seconds(of._replace(exchange="all_reduce")) == pytest.approx(2 * ring_seconds(of))
     assert ring_seconds(of._replace(ranks=1)) == 0
+
+
+@pytest.mark.parametrize("by", ["gpu", "model", "weights"])
+def test_an_engines_figures_are_fitted_anew_without_each_group(by):
+    """ExLlamaV2's 15 figures of decode: each group's predictions by a fit that had no part of it."""
+    groups = of_engine("exllamav2", by)
+    cases = [case for case in load_cases("inference") if file_of(case) == "exllamav2"]
+    assert {group for _, group in groups} == {case.settings[by] for case in cases}
+    assert sum(map(len, groups.values())) == 15
+    if by == "gpu":  # without A100s nothing tells their share, and an engine's of all GPUs is taken
+        shipped = [each.ratio for case in cases if case.settings[by] == "a100-80gb-pcie" for each in answers(case)]
+        assert fmean(groups["decode", "a100-80gb-pcie"]) > fmean(shipped) * 1.1

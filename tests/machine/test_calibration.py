@@ -11,6 +11,7 @@ from llmcost.accuracy.score import check
 from llmcost.machine.calibration import efficiency_of
 from llmcost.machine.defaults import DEFAULTS, ENGINE, MEASURED
 from llmcost.machine.efficiency import default_for, family_of
+from llmcost.machine.loading import loaded_by_sms
 from llmcost.machine.power import paid_for
 from llmcost.machine.reached import efficiency_for
 from llmcost.model.architecture import operators
@@ -52,14 +53,15 @@ def test_estimate_uses_the_profile_of_its_gpu(cli):
 def test_gpus_of_a_family_take_the_profile_of_the_one_that_was_measured():
     """An H100, an H800 and an H20 are what is left of an H200's die: the same shares of other peaks.
 
-    Cards with fewer watts for their peak reach less of it.
+    Cards with fewer watts for their peak reach less of it, and an H20's few multiprocessors less of its bandwidth.
     """
     measured = efficiency_for(load_hardware("h200"), None, "fp8", "fp8")
     for name in names("hardware"):
         chip = load_hardware(name)
         taken = efficiency_for(chip, None, "fp8", "fp8")
         alike = [
-            each.memory == taken.kernels[kind].memory
+            taken.kernels[kind].memory
+            in map(pytest.approx, (each.memory, loaded_by_sms(chip), ENGINE.value * loaded_by_sms(chip)))
             and taken.kernels[kind].compute in map(pytest.approx, (each.compute, each.compute * paid_for(chip)))
             for kind, each in measured.kernels.items()
         ]
