@@ -205,6 +205,7 @@ NEEDS = {  # where figures begin so, what has to be given too
     "offload.": "give --offload and --host",
     "encoding.": "give --images or --audio, of a model that takes them",
     "model.params.t": "the model has no towers beside its text model",
+    "memory.mem_fraction": "give an engine that sets it: --engine sglang",
     "memory.sampler": "give an engine that has a sampler of its own: --engine vllm",
 }
 
@@ -343,7 +344,7 @@ def symbolic_chip(chip: Chip, of: str = "") -> Chip:
         _figure(chip.beside.copies, "copies", "bytes/s from the host's memory to the GPU's"),
     )
     return Chip(
-        peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable, cached, on_chip, half_sums, least, beside
+        *peaks, bandwidth, capacity, links, usable, cached, on_chip, half_sums, least, beside, vendor=chip.vendor
     )
 
 

@@ -42,7 +42,7 @@ FIGURES = {
     "chunked": "prompts run in more than one piece",
     "memory_utilization": "share of the GPU's memory that may be used",
     "free_memory_fraction": "the cache's share of what the model leaves",
-    "static_fraction": "share of the memory for weights and cache",
+    "mem_fraction_static": "share for weights and cache of what the runtime leaves",
     "activations": "data type of activations, where it is not the checkpoint's",
     "kv_dtype": "data type of the KV cache, where it is not that of activations",
     "quantised": "format that weights are brought to while they are loaded",
