@@ -142,6 +142,7 @@ def ask_serving(
         price=price,
         pue=pue,
         flops_a_token=flops,
+        shared_chunk=options.chunk is None and options.engine is not None and load_engine(options.engine).shared_chunk,
     )
 
 

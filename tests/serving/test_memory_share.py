@@ -1,10 +1,12 @@
 """The share of the memory that an engine may use: each engine sets one of three, and SGLang computes its own."""
 
+import numpy as np
 import pytest
 
 from llmcost.ground.errors import InputError
-from llmcost.search.plan_serving import plan_serving
+from llmcost.parallel.layout import Layout
 from llmcost.search.question import ask_serving
+from llmcost.search.serving_layouts import placed
 from llmcost.serving.estimate import estimate
 from llmcost.serving.launch import log_of
 from llmcost.serving.launch_figures import Asked
@@ -57,15 +59,15 @@ def test_sglang_leaves_what_its_rule_says(model, hardware, options, reserved):
         (LLAMA, {"cuda_graphs": False}, 512 + 1.5 * 8192 + 128),
         (LLAMA, {"pp": 2}, 512 + 1.5 * 8192 + 2 * 256 + 2 * 128),  # in stages, prompts have no graphs
         (DEEPSEEK, {"tp": 8}, 512 + 1.5 * 8192 + 2 * 512 + 8 * 128 + 1536),  # of latents, prompts' graphs take 1.5 GiB
-        (DEEPSEEK, {"dp": 8, "ep": 8, "all2all": "deepep"}, 12288 + 3072 + 1536 + 1024 + 2048 + 512 * 8 * 4.5),
+        (  # beside them 1 GiB of DeepEP's in prompts' graphs, 2 in decode's, and 4.5 MiB a captured batch and rank
+            *(DEEPSEEK, {"dp": 8, "ep": 8, "all2all": "deepep"}),
+            512 + 1.5 * 8192 + 2 * 512 + 8 * 128 + 1536 + 1024 + 2048 + 4.5 * 512 * 8,
+        ),
     ],
 )
 def test_sglang_0_5_23_has_a_rule_of_its_own(model, options, reserved):
     found = memory_of(model, H200, engine="sglang-0.5.23", **options)
-    expected = share(reserved, H200)
-    if options.get("all2all"):
-        expected = share(reserved - 3072 + 512 + 1024, H200)
-    assert found.mem_fraction_static == pytest.approx(expected, abs=1e-12)
+    assert found.mem_fraction_static == pytest.approx(share(reserved, H200), abs=1e-12)
 
 
 def test_amds_gpus_have_a_smaller_share_for_long_requests():
@@ -169,9 +171,14 @@ def test_a_rule_that_says_nothing_understood_is_refused_with_its_field(rule, pro
 
 
 def test_a_plan_finds_the_share_of_every_layout():
-    """Layouts are evaluated together, in arrays: what the best one holds is what the estimate of it alone says."""
-    model = load_model("qwen3-30b-a3b")
-    question = ask_serving(model, H100, 4, Options(engine="sglang", prompt=1000, output=200))
-    best = plan_serving(question).layouts[0]
-    alone = estimate(model, H100, Options(engine="sglang", **{n: getattr(best.layout, n) for n in ("tp", "pp", "dp", "ep")}))
-    assert alone.memory.mem_fraction_static < 0.9
+    """Layouts are evaluated together, in arrays: each has the share that an estimate of it alone has."""
+    question = ask_serving(DEEPSEEK, H200, 8, Options(engine="sglang", prompt=1000, output=200))
+    degrees = ("tp", "pp", "dp", "ep")
+    layouts = [(8, 1, 1, 8), (1, 1, 8, 8), (2, 1, 4, 8), (4, 2, 1, 1)]
+    group = [Layout(**dict(zip(degrees, each, strict=True))) for each in layouts]
+    _, w, memory = placed(question, group, np.ones((len(group), 1)))
+    for at, layout in enumerate(layouts):
+        of = dict(zip(degrees, layout, strict=True))
+        alone = estimate(DEEPSEEK, H200, Options(engine="sglang", context=1200, prompt=1000, **of))
+        assert memory.mem_fraction_static[at, 0] == alone.memory.mem_fraction_static
+        assert w.chunk[at, 0] == alone.workload.chunk
