@@ -230,7 +230,12 @@ def _asked(question: "ServingQuestion", best: "ServingCandidate", name: str) -> 
     gpus = best.layout.gpus()
     chunk = question.chunk_of(best.layout.expert_ranks() if question.model.has_experts() else 1)
     w = question.workload._replace(
-        **degrees, chunk=chunk, speculate=best.speculate or None, gpus=gpus, concurrency=best.concurrency, max_num_seqs=a_rank
+        **degrees,
+        chunk=chunk,
+        speculate=best.speculate or None,
+        gpus=gpus,
+        concurrency=best.concurrency,
+        max_num_seqs=a_rank,
     )
     if best.prefill_gpus is not None:
         prompts = {name: getattr(best, name) for name in ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep")}

@@ -269,7 +269,8 @@ def _asked(
         alone = alone._replace(concurrency=options.concurrency or 1, **pools)
     found = estimate(spec, chip, alone)
     w = found.workload._replace(speculate=options.speculate, draft=options.draft)
-    w = w._replace(context=max(int(w.context), longest_of(spec, options, simulation)))
+    # The context is the longest request that is known; a ratio says that no longer one is to be guessed.
+    w = w._replace(context=longest_of(spec, options, simulation, otherwise=int(w.context)), range_ratio=1)
     return Asked(
         *(spec, chip, w, found.memory, name),
         kv_tokens=simulation.kv_tokens,

@@ -136,6 +136,7 @@ def symbolic_bytes(size: ElementBytes) -> ElementBytes:
         "bytes of a scale in the KV cache",
         "bytes of a matrix's codebooks",
         "bytes of an input channel's scale",
+        "bytes an element of the LM head, also where it is the embedding",
     )
     letters = zip(size._fields, size, meanings, strict=True)
     return ElementBytes(*(value and symbol(letter, value, meaning) for letter, value, meaning in letters))

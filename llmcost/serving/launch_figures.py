@@ -245,6 +245,8 @@ def logged(asked: Asked) -> dict[str, Any]:
         "room_gib": room / GIB,
         "kv_tokens": tokens,
         "kv_blocks": tokens // server.page,
+        "block_mib": int(server.page * position // MIB),
+        "mem_fraction_static": m.mem_fraction_static or static_fraction_of(w, m),
         "kv_gib": tokens * position / GIB,
         "half_gib": tokens * position / 2 / GIB,
         "fitting": fitting,

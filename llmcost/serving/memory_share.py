@@ -1,9 +1,10 @@
 """The share of the memory that an engine may use, of which there are three: of each engine one.
 
 vLLM's `--memory-utilization` is of all of it, TensorRT-LLM's `--free-memory-fraction` of what the model leaves, for the
-cache. SGLang's `--mem-fraction-static` is of what the runtime leaves, for weights and cache; activations and CUDA graphs
-have the rest. It is the user's, or by the engine's own rule (specs/engine_reserve.py), put in numbers here. SGLang divides what it reserves by what nvidia-smi reports; it
-is divided here by what the driver reports to a process, 0.5 % less, which changes the share by 0.001 at most.
+cache. SGLang's `--mem-fraction-static` is of what the runtime leaves, for weights and cache; activations and CUDA
+graphs have the rest. It is the user's, or by the engine's own rule (specs/engine_reserve.py), put in numbers here.
+SGLang divides what it reserves by what nvidia-smi reports; it is divided here by what the driver reports to a process,
+0.5 % less, which changes the share by 0.001 at most.
 """
 
 from __future__ import annotations

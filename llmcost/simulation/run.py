@@ -209,10 +209,10 @@ def lengths_of(model: ModelSpec, options: Options) -> tuple[int, int]:
     return options.prompt or min(PROMPT, _longest_prompt(model, output)), output
 
 
-def longest_of(model: ModelSpec, options: Options, chosen: SimulationOptions) -> int:
+def longest_of(model: ModelSpec, options: Options, chosen: SimulationOptions, otherwise: int) -> int:
     """Tokens in and out of the longest request that may come; of a distribution without an end, all that fit the model.
 
-    Raises what reading a trace raises.
+    `otherwise`: where all are as long as prompt and output that were given. Raises what reading a trace raises.
     """
     most = int(model.max_position_embeddings)
     if chosen.trace is not None:
@@ -220,7 +220,7 @@ def longest_of(model: ModelSpec, options: Options, chosen: SimulationOptions) ->
         return min(most, max((each.prompt + each.output for each in requests), default=1))
     if chosen.lengths is not None:
         return min(most, HISTOGRAMS[chosen.lengths].longest())
-    return most if chosen.log_normal is not None else sum(lengths_of(model, options))
+    return most if chosen.log_normal is not None else otherwise
 
 
 def _longest_prompt(model: ModelSpec, output: int) -> int:

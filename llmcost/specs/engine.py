@@ -26,7 +26,9 @@ def _sourced(value: Schema, **more: Schema) -> Schema:
     return record(required={"value": value, "source": TEXT}, optional={"note": TEXT, **more})
 
 
-_LIMIT = several(_sourced(SIZE, memory_below=TEXT, gpus=several(TEXT), tp_from=SIZE))  # the first that is said of the GPU holds
+_LIMIT = several(
+    _sourced(SIZE, memory_below=TEXT, gpus=several(TEXT), tp_from=SIZE)
+)  # the first that is said of the GPU holds
 _SHARE = number(0, 1, above=True)
 _SIZES = ("in_flight", "prompt", "output", *("tp", "pp", "dp", "ep"))
 _RUN = record(
@@ -75,7 +77,7 @@ SCHEMA = record(
         **dict.fromkeys(LIMITS, _LIMIT),
         **dict.fromkeys(("memory_utilization", "free_memory_fraction"), _sourced(_SHARE)),
         "activations": _sourced(choice("bf16", "fp16")),
-        "no_server": _sourced(TEXT),
+        **dict.fromkeys(("no_server", "no_log"), _sourced(TEXT)),
         "mem_fraction_static": RESERVE,
         **dict.fromkeys(("reserve_output", "cpus", "shared_chunk"), _sourced(FLAG)),
         **dict.fromkeys(("copies_from", "block_size"), _sourced(SIZE)),
@@ -165,12 +167,13 @@ class EngineSpec(NamedTuple):
     (hardware/collectives), NCCL, kernels of its own. `cpus`: it runs on CPUs too, and its figures may be taken for
     them. `copies_from`: tokens at a time from which it copies weights out of the host's memory to the GPU; None:
     whenever that is quicker. `nearby`: runs of one's own that times near them follow. `no_server`: why no command
-    starts a server of it. `block_size`: tokens of a page of its KV cache; None: as vLLM has it. `memory_utilization`:
-    share of a GPU's memory that it uses unless told otherwise; `free_memory_fraction`: its cache's share of what the
-    model leaves; `mem_fraction_static`: the rule by which it finds the share for weights and cache. `shared_chunk`: its
-    tokens of prompts a step are those of all data-parallel ranks that share experts together. `captures`: the largest batch that decode's CUDA graphs are captured for; larger ones are started
-    kernel by kernel, which no time here takes up. `like`: the shipped engine whose facts hold where the file says
-    nothing else.
+    starts a server of it, `no_log`: what its log says in place of memory. `block_size`: tokens of a page of its KV
+    cache; None: as vLLM has it. `memory_utilization`: share of a GPU's memory that it uses unless told otherwise;
+    `free_memory_fraction`: its cache's share of what the model leaves; `mem_fraction_static`: the rule by which it
+    finds the share for weights and cache. `shared_chunk`: its tokens of prompts a step are those of all data-parallel
+    ranks that share experts together. `captures`: the largest batch that decode's CUDA graphs are captured for; larger
+    ones are started kernel by kernel, which no time here takes up. `like`: the shipped engine whose facts hold where
+    the file says nothing else.
     """
 
     name: str
@@ -210,6 +213,7 @@ class EngineSpec(NamedTuple):
     copies_from: int | None = None
     nearby: tuple[NearRun, ...] = ()
     no_server: str = ""
+    no_log: str = ""
     block_size: int | None = None
     like: str = ""
     notes: tuple[str, ...] = ()

@@ -71,6 +71,8 @@ LOGGED = {
     "room_gib": "what is left for the KV cache of one GPU, GiB",
     "kv_tokens": "tokens that the KV cache has room for",
     "kv_blocks": "blocks of tokens that the KV cache has",
+    "block_mib": "a block of tokens of the KV cache of one GPU, whole MiB",
+    "mem_fraction_static": FIGURES["mem_fraction_static"],
     "kv_gib": "the KV cache of one GPU, in whole blocks, GiB",
     "half_gib": "its keys alone, or its values alone, GiB",
     "fitting": "requests of the longest length that the KV cache has room for",

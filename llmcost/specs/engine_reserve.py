@@ -54,9 +54,12 @@ _TOWER = record(
     optional={},
 )
 _FACTOR = record(
-    required={"value": number(0, 1, above=True), "source": TEXT}, optional={**_IF, "context_above": SIZE, "tower": _TOWER}
+    required={"value": number(0, 1, above=True), "source": TEXT},
+    optional={**_IF, "context_above": SIZE, "tower": _TOWER},
 )
-_CAPTURED = record(required={"value": several(several(SIZE, most=3) | {"min_length": 2}), "source": TEXT}, optional={"note": TEXT})
+_CAPTURED = record(
+    required={"value": several(several(SIZE, most=3) | {"min_length": 2}), "source": TEXT}, optional={"note": TEXT}
+)
 RESERVE: Schema = record(
     required={"reserve": several(_TERM) | {"min_length": 1}},
     optional={

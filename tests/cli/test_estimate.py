@@ -135,7 +135,7 @@ def test_every_option_arrives_in_the_workload(cli):
         "gpus_per_node": 8,
         "chunk": 2048,
         **dict.fromkeys(("concurrency", "rate", "requests", "link", "head_dtype", "free_memory_fraction", "profile")),
-            "mem_fraction_static": None,
+        "mem_fraction_static": None,
         **dict.fromkeys(("offload", "host", "prefix_hit", "speculate", "range_ratio")),
         **dict.fromkeys(("prefill_gpus", "decode_gpus", "prefill_tp", "prefill_pp", "prefill_ep")),
         "layerwise": False,

@@ -84,10 +84,7 @@ def test_explaining_everything_gives_every_figure_with_the_value_of_the_estimate
     result = answer_of(cli, "explain", *arguments)
     assert (result["schema"], result["model"]) == ("llmcost.explain/1", "llama3-8b")
     assert [each["quantity"] for each in result["explanations"]] == [
-        path
-        for path in QUANTITIES
-        if not path.startswith(("encoding.", "offload."))
-        and path not in OF_OTHERS
+        path for path in QUANTITIES if not path.startswith(("encoding.", "offload.")) and path not in OF_OTHERS
     ]
     estimate = answer_of(cli, "estimate", *arguments)
     for each in result["explanations"]:

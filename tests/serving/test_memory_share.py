@@ -138,7 +138,9 @@ def test_a_share_that_the_engine_does_not_set_is_refused(options, problem):
     assert problem in str(refusal.value)
 
 
-RULE = "like: sglang\nvendors: [NVIDIA]\nlaunch: {value: graph, source: own}\nsources:\n  own: {title: runs of my own}\n"
+RULE = (
+    "like: sglang\nvendors: [NVIDIA]\nlaunch: {value: graph, source: own}\nsources:\n  own: {title: runs of my own}\n"
+)
 HEAD = 'name: mine\ntitle: Mine\nversion: "1"\nurl: https://example.org\n'
 
 
