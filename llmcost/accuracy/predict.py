@@ -207,5 +207,5 @@ def fits(case: Case) -> bool | None:
     options = options_of(case) if case.source.kind == "inference" else None  # of a kernel nothing is said
     if options is None or options.output is None:
         return None
-    answer = asked(case, options._replace(memory_utilization=1))
+    answer = asked(case, options._replace(free_memory_fraction=1))
     return None if answer is None else answer.memory.fits

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # What no operator of one pass depends on: requests, and what memory is left for.
 BEYOND_A_PASS = (
     *MIXES, "output", "chunk", "max_num_seqs", "mfu", "tokens", "memory_utilization", "free_memory_fraction",
-    "batch_prompts", "communicator", "reserve_output", *OF_A_MIX,
+    "mem_fraction_static", "batch_prompts", "communicator", "reserve_output", *OF_A_MIX,
 )  # fmt: skip
 OF_CONTEXT = {"c", "s"}  # letters of formulas: what the context and the prompt are
 IDLE = ("context", "mfu", "tokens", "logits")  # options that no request of a mix depends on

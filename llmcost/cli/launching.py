@@ -66,6 +66,11 @@ def _refuse(found: "Launch", asked: "Asked", wanted: Sequence[str]) -> None:
     if found.missing is not None and "--launch" in wanted:
         raise InputError(f"--launch: {found.missing}")
     if not found.log and "--log" in wanted:
+        from llmcost.specs.catalog import load_engine
+
+        engine = load_engine(asked.workload.engine)
+        if engine.no_log:
+            raise InputError(f"--log: {engine.title} prints nothing of memory when it starts: {engine.no_log}")
         raise InputError(f"--log: no line of {found.engine}'s log is known")
 
 

@@ -233,8 +233,14 @@ def _asked(question: "ServingQuestion", best: "ServingCandidate", name: str) -> 
     degrees = {each: getattr(best.layout, each) for each in DEGREES}
     a_rank = ceil(best.concurrency / best.layout.dp)
     gpus = best.layout.gpus()
+    chunk = question.chunk_of(best.layout.expert_ranks() if question.model.has_experts() else 1)
     w = question.workload._replace(
-        **degrees, speculate=best.speculate or None, gpus=gpus, concurrency=best.concurrency, max_num_seqs=a_rank
+        **degrees,
+        chunk=chunk,
+        speculate=best.speculate or None,
+        gpus=gpus,
+        concurrency=best.concurrency,
+        max_num_seqs=a_rank,
     )
     if best.prefill_gpus is not None:
         prompts = {name: getattr(best, name) for name in ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep")}

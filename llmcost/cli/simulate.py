@@ -265,7 +265,7 @@ def _asked(
     """What is launched so that it serves as simulated."""
     from llmcost.serving.estimate import estimate
     from llmcost.serving.launch_figures import Asked
-    from llmcost.simulation.run import lengths_of
+    from llmcost.simulation.run import lengths_of, longest_of
 
     prompt, output = lengths_of(spec, options)
     alone = options.without_mix()._replace(prompt=prompt, output=output)
@@ -274,9 +274,8 @@ def _asked(
         alone = alone._replace(concurrency=options.concurrency or 1, **pools)
     found = estimate(spec, chip, alone)
     w = found.workload._replace(speculate=options.speculate, draft=options.draft)
-    drawn = simulation.trace is None and simulation.lengths is None
-    if not drawn:  # requests may be as long as the model takes
-        w = w._replace(context=spec.max_position_embeddings)
+    # The context is the longest request that is known; a ratio says that no longer one is to be guessed.
+    w = w._replace(context=longest_of(spec, options, simulation, otherwise=int(w.context)), range_ratio=1)
     return Asked(
         *(spec, chip, w, found.memory, name),
         kv_tokens=simulation.kv_tokens,

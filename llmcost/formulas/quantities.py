@@ -255,7 +255,7 @@ QUANTITIES: dict[str, Quantity] = {
     "memory.set_aside_bytes": Quantity(
         "B",
         "left free for fragmentation and all else",
-        "vLLM, gpu_memory_utilization",
+        "vLLM, gpu_memory_utilization; SGLang, mem_fraction_static",
         "vram utilization reserve 预留",
     ),
     "memory.overhead_bytes": Quantity(
@@ -291,6 +291,12 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "memory.sampler_bytes": Quantity(
         "B", "what the engine's sampler takes for as many sequences as may ever run", "the engine's file: sampler"
+    ),
+    "memory.mem_fraction_static": Quantity(
+        "",
+        "share for weights and cache of what the runtime leaves, where the engine sets one",
+        "the engine's file: mem_fraction_static",
+        "vram sglang utilization 显存比例",
     ),
     "traffic.decode.weight_bytes": Quantity(
         "B",

@@ -136,6 +136,7 @@ def symbolic_bytes(size: ElementBytes) -> ElementBytes:
         "bytes of a scale in the KV cache",
         "bytes of a matrix's codebooks",
         "bytes of an input channel's scale",
+        "bytes an element of the LM head, also where it is the embedding",
     )
     letters = zip(size._fields, size, meanings, strict=True)
     return ElementBytes(*(value and symbol(letter, value, meaning) for letter, value, meaning in letters))
@@ -205,6 +206,7 @@ NEEDS = {  # where figures begin so, what has to be given too
     "offload.": "give --offload and --host",
     "encoding.": "give --images or --audio, of a model that takes them",
     "model.params.t": "the model has no towers beside its text model",
+    "memory.mem_fraction": "give an engine that sets it: --engine sglang",
     "memory.sampler": "give an engine that has a sampler of its own: --engine vllm",
 }
 
@@ -343,7 +345,7 @@ def symbolic_chip(chip: Chip, of: str = "") -> Chip:
         _figure(chip.beside.copies, "copies", "bytes/s from the host's memory to the GPU's"),
     )
     return Chip(
-        peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable, cached, on_chip, half_sums, least, beside
+        *peaks, bandwidth, capacity, links, usable, cached, on_chip, half_sums, least, beside, vendor=chip.vendor
     )
 
 

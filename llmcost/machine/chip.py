@@ -62,6 +62,7 @@ class Chip(NamedTuple):
     half_sums: Number = None  # FLOP/s of fp16 products that are added up in fp16, where that is faster
     least_peak: Number = None  # FLOP/s of the fastest type that holds the weights of linear layers, if not theirs
     beside: HostSide | None = None  # where a part of the model is in the host's memory
+    vendor: str = ""  # whose it is; "" where nothing is known of it
 
     def peak_of(self, op: Operator) -> Number:
         """The peak of the data type that an operator computes in, as engines run it.
@@ -101,6 +102,7 @@ def chip_of(
         on_chip=hardware.on_chip_bytes(),
         half_sums=_half_sums(hardware) if plain == "fp16" else None,
         least_peak=_least_peak(hardware, dtype, weights),
+        vendor=hardware.vendor,
     )
 
 

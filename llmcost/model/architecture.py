@@ -116,7 +116,7 @@ def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Oper
     projection = build.gemm("embedding_projection", "embedding", width, model.hidden_size, ON_EVERY_GPU)
     rows = 0 if model.target_embedding else model.vocab_size + model.input_only_tokens
     embedded = _table("token_embedding", rows, width, size, load, VOCABULARY)
-    yield embedded._replace(Bx=_table_bytes(model, "token_embedding", size)) if model.table_formats else embedded
+    yield embedded._replace(Bx=_table_bytes(model, "token_embedding", size))
     if model.embedding_projection == "tokens":
         yield projection
         width = model.hidden_size
@@ -207,7 +207,7 @@ def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> 
         weights = NORM_WEIGHTS[model.norm] * t
         found.append(Elementwise("head_norm", "norm", 1, b, positions, t, t, weights, size.Bx, TOKENS))
     tied = model.tie_word_embeddings
-    Bw = build.weight("lm_head", "lm_head", t, v, LOGITS) if model.quantized_lm_head else size.table()
+    Bw = build.weight("lm_head", "lm_head", t, v, LOGITS) if model.quantized_lm_head else size.head()
     if tied and model.table_formats:
         Bw = _table_bytes(model, "token_embedding", size)
     elif own_format(model.table_formats, "lm_head"):
@@ -248,7 +248,7 @@ def _table_bytes(model: ModelSpec, name: str, size: ElementBytes) -> Number:
     """Bytes an element of the embedding or the LM head, of a model that has formats of their own for them."""
     kept = own_format(model.table_formats, name)
     if kept is None:
-        return size.table()
+        return size.table(tied=model.tie_word_embeddings)
     width = model.embedding_size if present(model.embedding_size) else model.hidden_size
     return bytes_of(kept.bits_a_weight + kept.channel / width) if kept.channel else bytes_of(kept.bits_a_weight)
 

@@ -19,6 +19,8 @@ class Format(NamedTuple):
     `everywhere`: the embedding and the LM head are kept in it too, as in GGUF files. `square`: a group is a square.
     `padded`: engines pad what they load to whole groups, or groups run on from one row to the next.
     `inputs`: bits that an input channel of a matrix shares. `matrix`: bits that a whole matrix has (codebooks).
+    `table`: bits of the embedding, `head`: of the LM head, and of an embedding that is the LM head too, where they are
+    others (0: as the linear layers).
     """
 
     bits: float
@@ -30,6 +32,8 @@ class Format(NamedTuple):
     padded: bool = False
     inputs: int = 0
     matrix: int = 0
+    table: float = 0
+    head: float = 0
 
     @property
     def block(self) -> int:
@@ -45,6 +49,21 @@ class Format(NamedTuple):
 def _gguf(block: int, weights: int = 256) -> Format:
     """A format of llama.cpp's: blocks of so many bytes for so many weights, scales and minima included."""
     return Format(8 * block / weights, everywhere=True)
+
+
+# Parameters of Llama 3.1 8B: all of them, and those of its embedding and of its LM head each.
+_PARAMS, _TABLE = 8_030_261_248, 525_336_576
+
+
+def _gguf_mix(of_file: float, table: Format, head: Format) -> Format:
+    """A mix of llama.cpp's types: bits of a weight on average over the file of Llama 3.1 8B, of both tables apart.
+
+    Its LM head, and the embedding of a model that has no LM head of its own, are kept in a larger type, so that files
+    of models with large shared tables have more bits (llama_tensor_get_type_impl in src/llama-quant.cpp).
+    """
+    of_tables = _TABLE * (table.bits_a_weight + head.bits_a_weight)
+    layers = (of_file * _PARAMS - of_tables) / (_PARAMS - 2 * _TABLE)
+    return Format(layers, everywhere=True, table=table.bits_a_weight, head=head.bits_a_weight)
 
 
 # Scales alone ("sym" in GPTQ's and compressed-tensors' configs), or with zero points ("-zp", of the weights' bits):
@@ -128,15 +147,21 @@ FORMATS: dict[str, Format] = {
     "iq2_xs": _gguf(74), "iq2_xxs": _gguf(66), "iq1_m": _gguf(56), "iq1_s": _gguf(50),
     "tq1_0": _gguf(54), "tq2_0": _gguf(66), "q1_0": _gguf(18, 128),
     "gguf-mxfp4": _gguf(17, 32), "gguf-nvfp4": _gguf(36, 64),
-    # GGUF, mixes of types: the average over the file of Llama 3.1 8B, measured (tools/quantize/README.md of llama.cpp).
-    **{
-        name: Format(bits, everywhere=True)
-        for name, bits in {
-            "q5_k_m": 5.7036, "q5_k_s": 5.5704, "q4_k_m": 4.8944, "q4_k_s": 4.6672, "q3_k_l": 4.2979, "q3_k_s": 3.6429,
-            "q2_k_s": 2.9697, "iq3_m": 3.7628, "iq3_xs": 3.4977, "iq2_m": 2.9294,
-        }.items()
-    },
 }  # fmt: skip
+# GGUF, mixes of types: the average over the file of Llama 3.1 8B, measured (tools/quantize/README.md of llama.cpp).
+_MIXES = {
+    "q5_k_m": (5.7036, "q5_k", "q6_k"),
+    "q5_k_s": (5.5704, "q5_k", "q6_k"),
+    "q4_k_m": (4.8944, "q4_k", "q6_k"),
+    "q4_k_s": (4.6672, "q4_k", "q6_k"),
+    "q3_k_l": (4.2979, "q3_k", "q6_k"),
+    "q3_k_s": (3.6429, "q3_k", "q6_k"),
+    "q2_k_s": (2.9697, "q2_k", "q6_k"),
+    "iq3_m": (3.7628, "iq3_s", "q6_k"),
+    "iq3_xs": (3.4977, "iq3_s", "q6_k"),
+    "iq2_m": (2.9294, "iq3_s", "q5_k"),
+}
+FORMATS |= {name: _gguf_mix(bits, FORMATS[table], FORMATS[head]) for name, (bits, table, head) in _MIXES.items()}
 # Formats of KV caches beside these. fp8_ds_mla: an fp32 scale for 128 elements of a latent, its rotary part in bf16;
 # 656 bytes a token of 512 + 64 (FlashMLA's README; vLLM, v1/attention/backends/mla/flashmla_sparse.py).
 # Per token and head: an fp32 scale for each head's key, and for its value, of a token (vLLM, v1/kv_cache_interface.py).

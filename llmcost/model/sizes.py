@@ -16,7 +16,8 @@ class ElementBytes(NamedTuple):
     weights). Bh: the LM head, where its format was given (0: as the embedding). Bd: activations on their way to
     experts, in the type that linear layers compute in, with scales. Bm: elements of that type alone (both 0: as
     activations). Br: the rotary part of a latent in the cache (0: as the cache). Bs: what each head's key or value of a
-    token has for its scale. Bq: codebooks of a matrix, all together. Bi: what each of its input channels has.
+    token has for its scale. Bq: codebooks of a matrix, all together. Bi: what each of its input channels has. Bo: the
+    LM head, and an embedding that is the LM head too, where the weights' format has another one for them (0: as Bt).
     """
 
     Bw: Number
@@ -32,10 +33,17 @@ class ElementBytes(NamedTuple):
     Bs: Number = 0
     Bq: Number = 0
     Bi: Number = 0
+    Bo: Number = 0
 
-    def table(self) -> Number:
-        """Bytes an element of the embedding, and of the LM head where it has no format of its own."""
+    def table(self, *, tied: bool = False) -> Number:
+        """Bytes an element of the embedding; `tied`: which is the LM head too."""
+        if tied and present(self.Bo):
+            return self.Bo
         return self.Bt if present(self.Bt) else self.Bx
+
+    def head(self) -> Number:
+        """Bytes an element of the LM head, where nothing says a format of its own."""
+        return self.table(tied=True)
 
 
 # Engines that compute in 8 or 4 bits quantise tokens before they are sent to experts: fp8 with an fp32 scale for 128
@@ -97,13 +105,19 @@ def element_bytes(weight: str, compute: str, kv: str, head: str | None = None) -
     kept = FORMATS.get(linear) or Format(BITS[linear])
     w, x = bytes_of(kept.bits_a_weight), bytes_of(BITS[activation_dtype(compute)])
     e = bytes_of((FORMATS.get(experts) or Format(BITS[experts])).bits_a_weight) if experts else 0
-    h = bytes_of((FORMATS.get(head) or Format(BITS[head])).bits_a_weight) if head else 0
+    of_head = (FORMATS.get(head) or Format(BITS[head])) if head else Format(0)
+    h = bytes_of(of_head.head or of_head.bits_a_weight) if head else 0
     cached = bytes_of((FORMATS.get(kv) or CACHES.get(kv) or Format(BITS[kv])).bits_a_weight)
-    table, rotary, scale = w if kept.everywhere else 0, ROTARY_PART.get(kv, 0), CACHE_SCALE.get(kv, 0)
+    table, rotary, scale = (
+        bytes_of(kept.table) if kept.table else w if kept.everywhere else 0,
+        ROTARY_PART.get(kv, 0),
+        CACHE_SCALE.get(kv, 0),
+    )
     return ElementBytes(
         *(w, x, cached, bytes_of(kept.channel), table, e, h, *dispatched_bytes(compute)),
         Br=rotary,
         Bs=scale,
         Bq=bytes_of(kept.matrix),
         Bi=bytes_of(kept.inputs),
+        Bo=bytes_of(kept.head) if kept.head else 0,
     )

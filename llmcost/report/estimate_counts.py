@@ -93,7 +93,9 @@ def memory_rows(e: Estimate) -> list[tuple[str, str, str]]:
         return rows
     runtime = context_of(e.hardware) + ", communication buffers" * (w.tp * w.pp * w.ep > 1)
     runtime += ", room for weights that are copied" * (e.offload is not None)
-    share = f"--memory-utilization {w.memory_utilization:g}"
+    share = f"--memory-utilization {w.memory_utilization or 0:g}"
+    if m.mem_fraction_static is not None:
+        share = f"--mem-fraction-static {m.mem_fraction_static:.3g}"
     if w.free_memory_fraction is not None:
         share = f"--free-memory-fraction {w.free_memory_fraction:g}"
     aside = f"fragmentation and all else ({share})"

@@ -20,7 +20,8 @@ from llmcost.search.sweep_rows import LOAD
 from llmcost.simulation.steady import BUSY
 
 Blocks = Iterable[Mapping[str, Array]]
-FLOATS = ("mfu", "memory_utilization", "tokens")  # of the workload; tokens may be more than 64 bits hold
+# Of the workload; tokens may be more than 64 bits hold.
+FLOATS = ("mfu", "memory_utilization", "mem_fraction_static", "tokens")
 
 
 def kind_of(path: str) -> str:

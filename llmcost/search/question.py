@@ -134,11 +134,13 @@ def ask_serving(
     if price is not None and drawn_by(hardware) is not None:
         one = workload.without_mix()._replace(batch=1, output=None)
         flops = estimate(model, None, one).flops.per_token.total
+    engine = named_engine(workload.engine)
     return ServingQuestion(
         *(model, hardware, gpus, workload, *limits, degrees, speculate, apart),
         price=price,
         pue=pue,
         flops_a_token=flops,
+        shared_chunk=options.chunk is None and engine is not None and engine.shared_chunk,
     )
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llmcost.ground.algebra import Number
+from llmcost.ground.algebra import Number, floor_div, maximum
 from llmcost.machine.chip import Links
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.power import basis_of, drawn_by
@@ -46,6 +46,12 @@ class ServingQuestion(NamedTuple):
     price: float | None = None  # dollars a GPU-hour
     pue: float = 1  # the data centre's energy over its GPUs'
     flops_a_token: float | None = None  # of each token in and out; None: nobody asks what they draw
+    shared_chunk: bool = False  # the workload's chunk is of all ranks together that share experts
+
+    def chunk_of(self, ranks: Number) -> Number:
+        """Tokens of prompts a step and rank, where so many share experts; None: all of them."""
+        chunk = self.workload.chunk
+        return maximum(1, floor_div(chunk, ranks)) if self.shared_chunk and chunk is not None else chunk
 
 
 class ServingCandidate(NamedTuple):
@@ -150,6 +156,8 @@ def placed(question: ServingQuestion, group: list[Layout], share: Column) -> tup
     chip = chip._replace(links=links_within(chip.links, max(layout.gpus() for layout in group), int(w.gpus_per_node)))
     w = w._replace(batch=dp, concurrency=share * dp, tp=tp, pp=pp, dp=dp, ep=ep, gpus=tp * pp * dp)
     server = server_of(model, size, chip, question.efficiency or efficiency, w)
+    if model.has_experts():
+        w = w._replace(chunk=question.chunk_of(server.layout.expert_ranks()))
     step = decode_step(server, w, w.context)
     operators = step.share.operators()
     kept = KvCache(kept_bytes(operators), cache_bytes_per_token(operators))

@@ -38,6 +38,7 @@ from llmcost.serving.apart import (
 from llmcost.serving.batching import of_mean_lengths, serving
 from llmcost.serving.encoding import check_inputs, encode
 from llmcost.serving.memory import serving_memory
+from llmcost.serving.memory_share import refuse_two_shares, utilization_of, with_shares
 from llmcost.serving.offloading import check_offload, offloaded
 from llmcost.serving.options import (
     AT_ONCE,
@@ -52,7 +53,6 @@ from llmcost.serving.options import (
     OF_A_MIX,
     SIZES,
     SMALL_CHUNK,
-    USUAL_UTILIZATION,
     Options,
     Workload,
 )
@@ -385,8 +385,10 @@ def _filled_in(
         if asked and hardware and hardware.peak and hardware.peak_of(asked) is None:
             known = ", ".join(dict.fromkeys([*hardware.peak, *hardware.vector_peak]))
             raise InputError(f"{flag} {asked}: no source gives {hardware.title} a peak for it; it has {known}")
+    refuse_two_shares(options)
     if engine is not None:
-        options = under_engine(options, hardware, weights, model.weight_format or dtype)
+        sharing = int(layout.expert_ranks()) if model.has_experts() else 1
+        options = under_engine(options, hardware, weights, model.weight_format or dtype, sharing)
     return options._replace(
         context=context,
         prompt=prompt,
@@ -395,7 +397,7 @@ def _filled_in(
         dtype=dtype,
         weight_dtype=weights,
         kv_dtype=options.kv_dtype or activation_dtype(dtype),
-        memory_utilization=options.memory_utilization or USUAL_UTILIZATION,
+        memory_utilization=utilization_of(options),
         attention_dtype=options.attention_dtype or activation_dtype(dtype),
         gpus=layout.gpus(),
         gpus_per_node=layout.gpus_per_node,
@@ -428,8 +430,10 @@ def _of_weights(options: Options) -> Options:
     return options._replace(dtype=None, weight_dtype=options.dtype)
 
 
-def under_engine(options: Options, hardware: HardwareSpec | None, weights: str, own: str) -> Options:
-    """The options with an engine's own defaults filled in. `own`: the format that weights are in unless asked for.
+def under_engine(options: Options, hardware: HardwareSpec | None, weights: str, own: str, sharing: int = 1) -> Options:
+    """The options with an engine's own defaults filled in.
+
+    `own`: the format that weights are in unless asked for. `sharing`: data-parallel ranks that share experts.
 
     Raises InputError where it does not run on the GPU, or has no kernels for weights in this format.
     """
@@ -453,15 +457,15 @@ def under_engine(options: Options, hardware: HardwareSpec | None, weights: str, 
         known = ", ".join(engine.formats)
         raise InputError(f"--engine {engine.name}: {engine.title} has no kernels for {weights} weights; it has {known}")
     chunk = None if options.batch_prompts else engine.default("chunk", hardware)
-    fraction = options.free_memory_fraction
+    if chunk is not None and engine.shared_chunk:
+        chunk = max(1, chunk // sharing)
+    options = with_shares(options, engine)
     graphs = engine.launch == "graph" and options.offload is None  # no graph holds kernels of the GPU and the host
     return options._replace(
         chunk=options.chunk or chunk,
         max_num_seqs=options.max_num_seqs or engine.default("max_num_seqs", hardware),
         cuda_graphs=graphs if options.cuda_graphs is None else options.cuda_graphs,
         kv_dtype=options.kv_dtype or engine.cache_of(weights),
-        memory_utilization=options.memory_utilization or engine.memory_utilization,
-        free_memory_fraction=engine.free_memory_fraction if fraction is None else fraction,
         reserve_output=options.reserve_output or engine.reserve_output,
         head_dtype=options.head_dtype or (weights if engine.quantised_head and weights != own else None),
     )

@@ -14,6 +14,7 @@ from llmcost.ground.algebra import present
 from llmcost.ground.errors import InputError
 from llmcost.ground.html import html_table
 from llmcost.serving.launch_figures import ALL, FILL_IN, Asked, figures_of, logged, pools_asked
+from llmcost.serving.turns import longest_request
 from llmcost.specs.engine import EngineSpec
 from llmcost.specs.engine_command import BRACKETS, FIGURES, Argument, Command, as_word
 
@@ -102,9 +103,14 @@ class Launch(NamedTuple):
 def launch_of(engine: EngineSpec, asked: Asked) -> Launch:
     """The command that starts the engine; where there is none, why. `command`: where prompts run apart, that of decode.
 
-    `lines` then start the servers that run prompts, those that decode, and what stands before them.
+    `lines` then start the servers that run prompts, those that decode, and what stands before them. The engine is told
+    the longest request that is known.
     """
-    if asked.workload.prefill_gpus is not None:
+    w = asked.workload
+    if asked.model.encoder is None:
+        longest = longest_request(w, int(asked.model.max_position_embeddings))
+        asked = asked._replace(workload=w._replace(context=longest))
+    if w.prefill_gpus is not None:
         return _launch_apart(engine, pools_asked(asked))
     version = engine.version if engine.command is None else engine.command.version
     found = Launch(asked.model.name, asked.hardware.name, engine.name, version, log=log_of(engine, asked))

@@ -62,9 +62,6 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
     slots, most = running_of(w), None if w.max_num_seqs is None else slots_of(w)
     own, guessed, engine = activation_dtype(w.dtype), bool(w.speculate), load_engine(w.engine)
     drafted = guessed and w.draft not in WAYS
-    shared_fraction = (m.usable_bytes - m.set_aside_bytes - m.runtime_bytes - m.activation_bytes) / (
-        m.usable_bytes - m.runtime_bytes
-    )
     return {
         "model": place_of(command, asked),
         "tp": w.tp,
@@ -91,7 +88,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "chunked": True if w.chunk is not None and w.prompt > w.chunk else None,
         "memory_utilization": w.memory_utilization,
         "free_memory_fraction": w.free_memory_fraction,
-        "static_fraction": floor(shared_fraction * 1000) / 1000,
+        "mem_fraction_static": static_fraction_of(w, m),
         "activations": None if own == model.dtype else own,
         "kv_dtype": None if w.kv_dtype == (engine.cache_of(w.weight_dtype) or own) else w.kv_dtype,
         "quantised": w.weight_dtype if _is_quantised_by(command, w) and not _are_stored(model, w) else None,
@@ -111,6 +108,16 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "other_node": True if nodes > 1 else None,
         "role": asked.role,
     }
+
+
+def static_fraction_of(w: Workload, m: Memory) -> float | None:
+    """The share for weights and cache that an engine has to be told; None where it finds the same one by itself."""
+    if w.mem_fraction_static is not None:
+        return float(w.mem_fraction_static)
+    if m.mem_fraction_static is not None:
+        return None
+    left = m.usable_bytes - m.runtime_bytes
+    return floor((left - m.set_aside_bytes - m.activation_bytes) / left * 1000) / 1000
 
 
 def pools_asked(asked: Asked) -> list[Asked]:
@@ -238,6 +245,8 @@ def logged(asked: Asked) -> dict[str, Any]:
         "room_gib": room / GIB,
         "kv_tokens": tokens,
         "kv_blocks": tokens // server.page,
+        "block_mib": int(server.page * position // MIB),
+        "mem_fraction_static": m.mem_fraction_static or static_fraction_of(w, m),
         "kv_gib": tokens * position / GIB,
         "half_gib": tokens * position / 2 / GIB,
         "fitting": fitting,

@@ -10,7 +10,8 @@ An engine that measures its activations before it sizes the cache does so with a
 samples a token of each: the sampler's tensors (logits in fp32, probabilities, random numbers) can be the most of them.
 
 `--free-memory-fraction` says what is set aside in another way, that of TensorRT-LLM's free_gpu_memory_fraction: all but
-this share of what weights, activations and runtime leave.
+this share of what weights, activations and runtime leave. `--mem-fraction-static`, SGLang's, says it in a third way:
+weights and cache take this share of what the runtime leaves, activations have to do with the rest (memory_share.py).
 """
 
 from functools import reduce
@@ -34,6 +35,7 @@ from llmcost.parallel.offload import largest_copy, on_gpu, on_host
 from llmcost.parallel.pipeline import Server, rank_share, shared_by
 from llmcost.serving.caches import CacheBound, allocation
 from llmcost.serving.loading import loaded_bytes
+from llmcost.serving.memory_share import mem_fraction_static
 from llmcost.serving.options import Workload
 from llmcost.serving.phases import DecodeStep
 from llmcost.serving.results import KvCache, Memory
@@ -287,16 +289,16 @@ def serving_memory(server: Server, w: Workload, step: DecodeStep, kv: KvCache, p
     if server.offload is not None:
         runtime = runtime + largest_copy(step.share.layers)
     used = used + named("memory.runtime_bytes", runtime)
-    budget = floor_div(usable * w.memory_utilization, 1)
-    if w.free_memory_fraction is not None:
-        budget = usable - (1 - w.free_memory_fraction) * maximum(0, usable - runtime - weights - activations)
-    set_aside = usable - budget
+    static = mem_fraction_static(server, w)
+    set_aside = set_aside_of(w, usable, runtime, weights, activations, static)
+    budget = usable - set_aside
     total = named("memory.used_bytes", used) + named("memory.set_aside_bytes", set_aside)
     room = named("room", budget - runtime - weights)
     positions = maximum(server.model.longest, w.context)
     longest = has.largest_context(room, positions, grows=prompt_is_context, chunk=w.chunk)
     found = found._replace(
         runtime_bytes=runtime,
+        mem_fraction_static=static,
         used_bytes=used,
         set_aside_bytes=set_aside,
         overhead_bytes=set_aside + runtime,
@@ -308,6 +310,20 @@ def serving_memory(server: Server, w: Workload, step: DecodeStep, kv: KvCache, p
         max_context=maximum(0, longest),
     )
     return found if server.offload is None else with_the_host(server, w, step, found)
+
+
+def set_aside_of(
+    w: Workload, usable: Number, runtime: Number, weights: Number, activations: Number, static: Number
+) -> Number:
+    """Bytes that are left free; `static`: the share of what the runtime leaves for weights and cache, if one is set.
+
+    Of the rest activations take their part.
+    """
+    if w.free_memory_fraction is not None:
+        return (1 - w.free_memory_fraction) * maximum(0, usable - runtime - weights - activations)
+    if static is not None:
+        return maximum(0, (1 - static) * (usable - runtime) - activations)
+    return usable - floor_div(usable * w.memory_utilization, 1)
 
 
 def with_the_host(server: Server, w: Workload, step: DecodeStep, found: Memory) -> Memory:

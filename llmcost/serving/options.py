@@ -459,6 +459,15 @@ class Options(NamedTuple):
             meaning="share of the memory that the model leaves for the cache",
         ),
     ] = None
+    mem_fraction_static: Annotated[
+        Number,
+        share(
+            "Share for weights and cache of what the runtime leaves, for engines that set that (SGLang).",
+            default="by the engine's own rule, or --memory-utilization holds",
+            letter="static",
+            meaning="share for weights and cache of what the runtime leaves",
+        ),
+    ] = None
     batch_prompts: Annotated[
         bool, flag("Hold activations of all prompts at once, for engines that run them together.")
     ] = False
@@ -517,7 +526,7 @@ SIZES = tuple(name for name, option in declared(Options).items() if option.lette
 # Options that say what a GPU does, or how much of one is used: without a GPU they change no figure.
 OF_A_GPU = (
     "profile", "cuda_graphs", "link", "all2all", "offload", "host", "mfu", "memory_utilization", "free_memory_fraction",
-    "batch_prompts", "communicator", "reserve_output", "tokens", *OF_A_MIX,
+    "mem_fraction_static", "batch_prompts", "communicator", "reserve_output", "tokens", *OF_A_MIX,
 )  # fmt: skip
 BASES = ("textbook", "limit", "expected")
 PHASES = ("prefill", "decode", "train")  # of which operators are listed

@@ -93,6 +93,7 @@ class Memory(NamedTuple):
     that are needed, without pages and padding. `used_bytes`: all that the process holds; `set_aside_bytes`: what it
     leaves free; `total_bytes`: both, which must fit. `overhead_bytes`: what is set aside and what the runtime holds.
     `sampler_bytes`: what an engine's sampler takes, one of the moments of which `activation_bytes` is the worst.
+    `mem_fraction_static`: the share of what the runtime leaves that weights and cache take, under engines that set it.
     `max_batch`: sequences of all GPUs together that fit with this context. `max_context`: tokens that fit with this
     batch.
     """
@@ -112,6 +113,7 @@ class Memory(NamedTuple):
     max_batch: Number = None
     max_context: Number = None
     sampler_bytes: Number = None
+    mem_fraction_static: Number = None
 
 
 class Offloaded(NamedTuple):

@@ -11,7 +11,7 @@ in a loop     A request comes when another one has ended. The first ones come al
 
 from __future__ import annotations
 
-from math import pi
+from math import ceil, pi
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, maximum, minimum, sum_of
@@ -30,6 +30,27 @@ SPREAD = Constant(
     "of a length, where nothing tells it: of 0.2 (benchmarks draw from 80 to 100 %), 0.3, 0.5, 0.7 and 1, on 499 runs "
     "of three engines that do not tell it (silicon-2026.yaml)",
 )
+
+
+SHORTEST = round(1 - SPREAD.value, 3)  # of the longest length, where nothing tells how they differ
+
+
+def longest_length(mean: int) -> int:
+    """The longest of lengths that differ by SPREAD about a mean: of whole tokens, the nearest, as a mean of 1 is 1."""
+    most = round(mean / (1 - SPREAD.value / 2))
+    return min((most, most - 1), key=lambda each: abs(ceil(each * SHORTEST) + each - 2 * mean))
+
+
+def longest_request(w: Workload, positions: int) -> int:
+    """Tokens of the longest request that is known, of a model that takes so many `positions`.
+
+    A context that was said, or prompt and output. Of a mix whose lengths nothing tells, these are means, and the
+    longest is what an answer takes it to be.
+    """
+    alike = not w.is_mix() or w.range_ratio is not None or w.context != w.prompt + w.output
+    if alike:
+        return int(w.context)
+    return max(int(w.context), min(positions, longest_length(w.prompt) + longest_length(w.output)))
 
 
 def spread_of(w: Workload) -> Number:

@@ -29,6 +29,10 @@ class Histogram(NamedTuple):
         """Tokens in and out of the mean request."""
         return _mean(self.prompt), _mean(self.output)
 
+    def longest(self) -> int:
+        """Tokens in and out of the longest request together."""
+        return self.prompt[-1] + self.output[-1]
+
     def told(self) -> str:
         """Whose lengths these are, and where they stand."""
         return f"{self.of}: {self.source}"

@@ -218,6 +218,20 @@ def with_lengths(model: ModelSpec, options: Options) -> Options:
     return options._replace(prompt=prompt, output=output)
 
 
+def longest_of(model: ModelSpec, options: Options, chosen: SimulationOptions, otherwise: int) -> int:
+    """Tokens in and out of the longest request that may come; of a distribution without an end, all that fit the model.
+
+    `otherwise`: where all are as long as prompt and output that were given. Raises what reading a trace raises.
+    """
+    most = int(model.max_position_embeddings)
+    if chosen.trace is not None:
+        requests = first(read_trace(Path(chosen.trace), timed=False), options.requests)
+        return min(most, max((each.prompt + each.output for each in requests), default=1))
+    if chosen.lengths is not None:
+        return min(most, HISTOGRAMS[chosen.lengths].longest())
+    return most if chosen.log_normal is not None else otherwise
+
+
 def _longest_prompt(model: ModelSpec, output: int) -> int:
     """The most tokens that a model takes in where it gives so many: an encoder has positions of its own for them."""
     if model.encoder is not None:

@@ -9,15 +9,13 @@ has it. Where the run would take longer than a second or so, the formula's answe
 
 from __future__ import annotations
 
-from math import ceil
-
 from llmcost.ground.algebra import Number
 from llmcost.model.spec import ModelSpec
 from llmcost.serving.batching import cached_tokens
 from llmcost.serving.estimate import estimate, lengths
 from llmcost.serving.options import Options, Workload
 from llmcost.serving.results import Estimate, Serving, Simulated
-from llmcost.serving.turns import SPREAD
+from llmcost.serving.turns import SHORTEST, longest_length
 from llmcost.simulation.traffic import requests_of
 from llmcost.specs.catalog import named_engine
 from llmcost.specs.hardware import HardwareSpec
@@ -26,7 +24,6 @@ BUSY = 0.7  # share of the load that is answered at most, from which on queues d
 BUSY_PROMPTS = 0.25  # share of the time that prompts take, at a rate and in loops where decode waits for them
 BUSY_POOL = 0.6  # likewise of the GPUs that run nothing else
 FEW = 0.1  # share of a run's requests that run at a time, from which on most of it is its beginning and its end
-SHORTEST = round(1 - SPREAD.value, 3)  # of the longest length, where nothing tells how they differ
 MOST_REQUESTS, MOST_STEPS = 5_000, 30_000  # of a run: the steps take 20 to 40 microseconds each
 SATURATION, ENDS, MEMORY, PROMPTS = "saturation", "beginning and end", "memory", "prompts"  # why the formula fails
 
@@ -127,13 +124,7 @@ def as_run(model: ModelSpec, options: Options) -> Options:
     options = options._replace(prompt=lengths(model, options)[1], context=None)
     if options.range_ratio is not None:
         return options
-    longest = [_longest(length) for length in (options.prompt, options.output)]
+    longest = [longest_length(length) for length in (options.prompt, options.output)]
     if model.encoder is not None or sum(longest) > model.max_position_embeddings:
         return options._replace(range_ratio=1.0)
     return options._replace(prompt=longest[0], output=longest[1], range_ratio=SHORTEST)
-
-
-def _longest(mean: int) -> int:
-    """The longest of lengths that differ by SPREAD about a mean: of whole tokens, the nearest, as a mean of 1 is 1."""
-    most = round(mean / (1 - SPREAD.value / 2))
-    return min((most, most - 1), key=lambda each: abs(ceil(each * SHORTEST) + each - 2 * mean))

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import Number, is_one
+from llmcost.ground.algebra import Number, floor_div, is_one, minimum
 from llmcost.ground.errors import InputError
 from llmcost.ground.units import BITS, parse_quantity
 from llmcost.specs.engine_command import COMMAND, LOG, Command, LogLine, command_from, log_from
+from llmcost.specs.engine_reserve import RESERVE, StaticShare, static_share_from
 from llmcost.specs.hardware import SOURCES, Figure, HardwareSpec
 from llmcost.specs.library import EXCHANGES
 from llmcost.specs.reader import Document
@@ -25,7 +26,9 @@ def _sourced(value: Schema, **more: Schema) -> Schema:
     return record(required={"value": value, "source": TEXT}, optional={"note": TEXT, **more})
 
 
-_LIMIT = several(_sourced(SIZE, memory_below=TEXT, gpus=several(TEXT)))  # the first that is said of the GPU holds
+_LIMIT = several(
+    _sourced(SIZE, memory_below=TEXT, gpus=several(TEXT), tp_from=SIZE)
+)  # the first that is said of the GPU holds
 _SHARE = number(0, 1, above=True)
 _SIZES = ("in_flight", "prompt", "output", *("tp", "pp", "dp", "ep"))
 _RUN = record(
@@ -74,8 +77,9 @@ SCHEMA = record(
         **dict.fromkeys(LIMITS, _LIMIT),
         **dict.fromkeys(("memory_utilization", "free_memory_fraction"), _sourced(_SHARE)),
         "activations": _sourced(choice("bf16", "fp16")),
-        "no_server": _sourced(TEXT),
-        **dict.fromkeys(("reserve_output", "cpus"), _sourced(FLAG)),
+        **dict.fromkeys(("no_server", "no_log"), _sourced(TEXT)),
+        "mem_fraction_static": RESERVE,
+        **dict.fromkeys(("reserve_output", "cpus", "shared_chunk"), _sourced(FLAG)),
         **dict.fromkeys(("copies_from", "block_size"), _sourced(SIZE)),
         "nearby": record(required={"source": TEXT, "runs": several(_RUN, most=MOST_RUNS)}, optional={"note": TEXT}),
         "quantised_head": _sourced(FLAG),
@@ -124,20 +128,25 @@ def near_sizes(*of: Number) -> tuple[Number, ...]:
 class Limit(NamedTuple):
     """A default that holds on GPUs of less than so many bytes of memory (None: any), of these names (none: any).
 
-    `gpus`: patterns of names.
+    `gpus`: patterns of names. `tp_from`: GPUs of a stage from which it holds.
     """
 
     value: int
     memory_below: float | None
     gpus: tuple[str, ...]
+    tp_from: int = 1
 
     def holds(self, hardware: HardwareSpec | None) -> bool:
         """Whether it is said of this GPU; None: of a GPU that nothing is known of."""
         if hardware is None:
             return self.memory_below is None and not self.gpus
-        small = self.memory_below is None or hardware.memory.value < self.memory_below
+        small = self.in_memory(hardware.memory.value)
         named = any(fnmatchcase(hardware.gpu or hardware.name, each) for each in self.gpus)
         return small and (named or not self.gpus)
+
+    def in_memory(self, memory_bytes: Number) -> bool:
+        """Whether it is said of GPUs with this memory."""
+        return self.memory_below is None or bool(memory_bytes < self.memory_below)
 
 
 class EngineSpec(NamedTuple):
@@ -158,11 +167,13 @@ class EngineSpec(NamedTuple):
     (hardware/collectives), NCCL, kernels of its own. `cpus`: it runs on CPUs too, and its figures may be taken for
     them. `copies_from`: tokens at a time from which it copies weights out of the host's memory to the GPU; None:
     whenever that is quicker. `nearby`: runs of one's own that times near them follow. `no_server`: why no command
-    starts a server of it. `block_size`: tokens of a page of its KV cache; None: as vLLM has it. `memory_utilization`:
-    share of a GPU's memory that it uses unless told otherwise; `free_memory_fraction`: its cache's share of what the
-    model leaves. `captures`: the largest batch that decode's CUDA graphs are captured for; larger ones are started
-    kernel by kernel, which no time here takes up. `like`: the shipped engine whose facts hold where the file says
-    nothing else.
+    starts a server of it, `no_log`: what its log says in place of memory. `block_size`: tokens of a page of its KV
+    cache; None: as vLLM has it. `memory_utilization`: share of a GPU's memory that it uses unless told otherwise;
+    `free_memory_fraction`: its cache's share of what the model leaves; `mem_fraction_static`: the rule by which it
+    finds the share for weights and cache. `shared_chunk`: its tokens of prompts a step are those of all data-parallel
+    ranks that share experts together. `captures`: the largest batch that decode's CUDA graphs are captured for; larger
+    ones are started kernel by kernel, which no time here takes up. `like`: the shipped engine whose facts hold where
+    the file says nothing else.
     """
 
     name: str
@@ -188,6 +199,8 @@ class EngineSpec(NamedTuple):
     captures: tuple[Limit, ...] = ()
     memory_utilization: float | None = None
     free_memory_fraction: float | None = None
+    mem_fraction_static: StaticShare | None = None
+    shared_chunk: bool = False
     reserve_output: bool = False
     quantised_head: bool = False
     mixed: bool = True
@@ -200,6 +213,7 @@ class EngineSpec(NamedTuple):
     copies_from: int | None = None
     nearby: tuple[NearRun, ...] = ()
     no_server: str = ""
+    no_log: str = ""
     block_size: int | None = None
     like: str = ""
     notes: tuple[str, ...] = ()
@@ -238,7 +252,19 @@ class EngineSpec(NamedTuple):
 
     def default(self, name: str, hardware: HardwareSpec | None) -> int | None:
         """Its default of one of LIMITS on a GPU; None where it has no such bound."""
-        return next((limit.value for limit in getattr(self, name) if limit.holds(hardware)), None)
+        limits = (limit for limit in getattr(self, name) if limit.tp_from == 1)
+        return next((limit.value for limit in limits if limit.holds(hardware)), None)
+
+    def captured(self, memory_bytes: Number, stage_gpus: Number) -> Number:
+        """The largest batch that decode's graphs are captured for on GPUs with this memory; 0 where nothing is said."""
+        held = [limit for limit in self.captures if limit.in_memory(memory_bytes) and not limit.gpus]
+        one = next((limit for limit in held if limit.tp_from == 1), None)
+        if one is None:
+            return 0
+        alike = (limit for limit in held if limit.tp_from > 1 and limit.memory_below == one.memory_below)
+        split = next(alike, None)
+        more = 0 if split is None else (split.value - one.value) * minimum(1, floor_div(stage_gpus, split.tp_from))
+        return one.value + more
 
 
 def engine_from(document: Document, load: Callable[[str], EngineSpec]) -> EngineSpec:
@@ -285,7 +311,7 @@ def _said_in(document: Document) -> EngineSpec:
         value = entry["value"]
         where = "".join(f", {word}" for word in _where(entry))
         name = ".".join(str(key) for key in path if not isinstance(key, int))
-        written = ", ".join(value) if isinstance(value, list) else str(value)
+        written = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         stated[f"{name}{where}"] = Figure(value, written, entry["source"], entry.get("note", ""))
         return value
 
@@ -294,7 +320,12 @@ def _said_in(document: Document) -> EngineSpec:
             fields[name] = taken((name,), entry)
     for name in LIMITS:
         fields[name] = tuple(
-            Limit(taken((name, at), each), _below(document, name, at, each), tuple(each.get("gpus", ())))
+            Limit(
+                taken((name, at), each),
+                _below(document, name, at, each),
+                tuple(each.get("gpus", ())),
+                each.get("tp_from", 1),
+            )
             for at, each in enumerate(fields.get(name, ()))
         )
     kept = fields.get("kv_dtype", ())
@@ -306,6 +337,7 @@ def _said_in(document: Document) -> EngineSpec:
     if "nearby" in fields:
         check_source(("nearby",), fields["nearby"])
         fields["nearby"] = tuple(NearRun(**run) for run in fields["nearby"]["runs"])
+    fields["mem_fraction_static"] = static_share_from(document, fields.get("mem_fraction_static"), taken)
     fields["command"] = command_from(document, fields.get("command"))
     fields["log"] = log_from(document, fields.get("log", []))
     for name in ("vendors", "aliases", "formats", "not_on", "layouts", "notes"):
@@ -314,9 +346,15 @@ def _said_in(document: Document) -> EngineSpec:
 
 
 def _where(limit: dict[str, Any]) -> list[str]:
-    """On which GPUs, or for which weights, a default holds, in words."""
+    """On which GPUs, for which weights, of what or where a figure holds, in words."""
     small = [f"below {limit['memory_below']}"] if "memory_below" in limit else []
-    return [*small, *limit.get("gpus", ()), *([limit["weights"]] if "weights" in limit else ())]
+    large = [f"above {limit['memory_above']}"] if "memory_above" in limit else []
+    split = [f"{limit['tp_from']} GPUs or more"] if "tp_from" in limit else []
+    each = [" × ".join(limit["each"])] if "each" in limit else []
+    least = ["at least"] if limit.get("floor") else []
+    above = [f"above {limit[name]}" for name in ("above", "context_above") if name in limit]
+    weights = [limit["weights"]] if "weights" in limit else []
+    return [*small, *large, *split, *limit.get("gpus", ()), *weights, *each, *limit.get("when", ()), *least, *above]
 
 
 def _below(document: Document, name: str, at: int, limit: dict[str, Any]) -> float | None:

@@ -32,7 +32,7 @@ from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.results import Times
 from llmcost.simulation.run import cluster_of
 from llmcost.simulation.traffic import Request
-from llmcost.specs.catalog import load_beside
+from llmcost.specs.catalog import load_beside, load_engine
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.forward_only import forward_seconds
 from llmcost.training.memory import StageMemory, fullest, stage_memory
@@ -413,12 +413,15 @@ def _requests(chosen: RlOptions, lengths: list[int]) -> Iterator[Request]:
 
 
 def _serving(chosen: RlOptions, output: int) -> ServingOptions:
+    """What the engine serves; of one that shares what the model leaves, that share is the one it takes."""
+    of_free = load_engine(chosen.rollout_engine).free_memory_fraction is not None
+    share = "free_memory_fraction" if of_free else "memory_utilization"
     return ServingOptions(
         engine=chosen.rollout_engine,
         tp=chosen.rollout_tp,
         prompt=chosen.prompt,
         output=output,
-        memory_utilization=chosen.rollout_memory,
+        **{share: chosen.rollout_memory},
     )
 
 

@@ -135,6 +135,7 @@ def test_every_option_arrives_in_the_workload(cli):
         "gpus_per_node": 8,
         "chunk": 2048,
         **dict.fromkeys(("concurrency", "rate", "requests", "link", "head_dtype", "free_memory_fraction", "profile")),
+        "mem_fraction_static": None,
         **dict.fromkeys(("offload", "host", "prefix_hit", "speculate", "range_ratio")),
         **dict.fromkeys(("prefill_gpus", "decode_gpus", "prefill_tp", "prefill_pp", "prefill_ep")),
         "layerwise": False,
@@ -177,6 +178,8 @@ def test_every_option_arrives_in_the_workload(cli):
         "reserve_output": True,
     }
     assert {key: workload[key] for key in expected} == expected
+    share = answer_of(cli, "estimate", "llama3-8b", "--hw", "rtx4090", "--mem-fraction-static", 0.8)["workload"]
+    assert (share["mem_fraction_static"], share["memory_utilization"]) == (0.8, None)
 
 
 @pytest.mark.parametrize(("model", "context"), [("gpt2", 1024), ("llama3-8b", 8192), ("llama3.1-8b", 8192)])

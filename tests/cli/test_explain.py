@@ -76,15 +76,15 @@ def test_the_first_line_of_an_explanation_names_the_engine(cli, asked):
     assert answer_of(cli, *chosen, "--engine", "vllm")["engine"] == "vllm"
 
 
+OF_OTHERS = ("memory.mem_fraction_static", "memory.sampler_bytes", "serving.draft_bytes")  # engines, guesses
+
+
 def test_explaining_everything_gives_every_figure_with_the_value_of_the_estimate(cli):
     arguments = ["llama3-8b", "--hw", "rtx4090", "--output", 64, "--concurrency", 4]
     result = answer_of(cli, "explain", *arguments)
     assert (result["schema"], result["model"]) == ("llmcost.explain/1", "llama3-8b")
     assert [each["quantity"] for each in result["explanations"]] == [
-        path
-        for path in QUANTITIES
-        if not path.startswith(("encoding.", "offload."))
-        and path not in ("memory.sampler_bytes", "serving.draft_bytes")  # of images; a host; an engine; guesses
+        path for path in QUANTITIES if not path.startswith(("encoding.", "offload.")) and path not in OF_OTHERS
     ]
     estimate = answer_of(cli, "estimate", *arguments)
     for each in result["explanations"]:
@@ -93,7 +93,7 @@ def test_explaining_everything_gives_every_figure_with_the_value_of_the_estimate
         assert each["unit"] == QUANTITIES[each["quantity"]].unit
 
 
-@pytest.mark.parametrize("engine", ["vllm", "trtllm", "llama.cpp"])
+@pytest.mark.parametrize("engine", ["vllm", "trtllm", "llama.cpp", "sglang", "sglang-0.5.23"])
 def test_explaining_everything_under_an_engine_gives_its_figures(cli, engine):
     """Its kernels have forms of time of their own, and vLLM a sampler."""
     arguments = ["llama3.1-8b", "--hw", "h100", "--engine", engine]
@@ -102,6 +102,7 @@ def test_explaining_everything_under_an_engine_gives_its_figures(cli, engine):
     assert explained == {path: pytest.approx(at(estimate, path)) for path in explained}
     assert explained.keys() >= {"prefill.expected.seconds", "decode.expected.seconds_per_step"}
     assert ("memory.sampler_bytes" in explained) is (engine == "vllm")
+    assert ("memory.mem_fraction_static" in explained) is engine.startswith("sglang")
 
 
 def test_explaining_without_a_gpu_gives_the_figures_that_need_none(cli):

@@ -70,6 +70,30 @@ def test_a_plan_is_launched_with_the_requests_that_keep_its_limits(cli):
     assert f"  --max-num-seqs {best['concurrency']} \\" in lines(cli, f"{arguments} --launch")
 
 
+MIX = "--hw h100 --engine vllm --prompt 2000 --output 500"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "longest"),
+    [
+        (f"estimate llama3.1-8b {MIX} --batch 8", 2500),  # all alike
+        # Of a mix these are means, of lengths from 0.3 of the longest on, if nothing says how they differ: 2,500/0.65.
+        (f"estimate llama3.1-8b {MIX} --concurrency 8", 3846),
+        (f"estimate llama3.1-8b {MIX} --concurrency 8 --range-ratio 0.5", 2500),  # which are the longest there
+        (f"estimate llama3.1-8b {MIX} --concurrency 8 --context 9000", 9000),  # said by the user
+        (f"simulate llama3.1-8b {MIX} --concurrency 8", 2500),
+        ("simulate llama3.1-8b --hw h100 --engine vllm --concurrency 8 --lengths sharegpt", 2880),  # its last bins
+        (f"simulate llama3.1-8b {MIX} --rate 1 --log-normal 0.5", 131072),  # without an end: the model's
+        ("simulate llama3.1-8b --hw h100 --engine vllm --concurrency 8 --trace {trace}", 777),
+    ],
+)
+def test_the_longest_request_that_is_known_is_told(cli, tmp_path, arguments, longest):
+    trace = tmp_path / "trace.csv"
+    trace.write_text("input_tokens,output_tokens\n100,50\n700,77\n300,400\n", encoding="utf-8")
+    found = lines(cli, f"{arguments} --launch".replace("{trace}", str(trace)))
+    assert f"--max-model-len {longest}" in [line.removesuffix(" \\").strip() for line in found]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -104,6 +128,11 @@ def test_a_plan_is_launched_with_the_requests_that_keep_its_limits(cli):
         ("plan gpt2 --hw h100 --gpus 1 --serve --launch", 2, "--launch: of which engine?"),
         ("simulate gpt2 --hw h100 --rate 1 --launch", 2, "--launch: of which engine?"),
         ("estimate gpt2 --hw h100 --launch stream", 2, "unexpected extra argument"),
+        (
+            "estimate gpt2 --hw m4-max --engine mlx --log",
+            2,
+            "--log: MLX prints nothing of memory when it starts: mlx_lm",
+        ),
     ],
 )
 def test_what_has_no_lines_is_refused_in_one_message(cli, arguments, code, message):

@@ -91,10 +91,11 @@ def test_every_field_declares_an_option_and_every_size_has_a_letter_and_a_meanin
 def test_the_letters_of_a_formula_are_those_that_options_declare():
     asked = Options(batch=3, prompt=500, output=50, chunk=64, concurrency=9, tp=2, pp=2, dp=2, ep=2)
     asked = asked._replace(rate=0.5, requests=99, max_num_seqs=64, free_memory_fraction=0.9, prefix_hit=0.5)
-    w = symbolic_options(workload_of(load_model("mixtral-8x7b"), H100, asked))
+    model, shares = load_model("mixtral-8x7b"), ("memory_utilization", "free_memory_fraction", "mem_fraction_static")
+    each = {name: asked._replace(**{shares[1]: None, name: 0.9}) for name in shares}  # of which only one is given
     for name, option in declared(Options).items():
         if option.letter:
-            value = getattr(w, name)
+            value = getattr(symbolic_options(workload_of(model, H100, each.get(name, asked))), name)
             assert isinstance(value, Expression), name
             assert (value.atom().letter, value.atom().meaning) == (option.letter, option.meaning)
 
@@ -104,7 +105,7 @@ def test_a_workload_is_the_options_with_every_default_filled_in():
     assert {name for name in Options._fields if getattr(w, name) is None} == {
         *("output", "concurrency", "max_num_seqs", "rate", "requests", "engine"),  # not asked for
         *("images", "image_size", "audio", "offload", "host", "range_ratio", "all2all"),
-        *("free_memory_fraction", "head_dtype", "link", "prefix_hit", "speculate"),
+        *("free_memory_fraction", "mem_fraction_static", "head_dtype", "link", "prefix_hit", "speculate"),
         *("prefill_gpus", "decode_gpus", "prefill_tp", "prefill_pp", "prefill_ep"),
         "profile",  # the GPU's own
     }

@@ -247,7 +247,7 @@ def test_whole_numbers_stay_whole_through_the_formulas():
     assert value_of(symbolic_estimate(model, None, options).flops.forward.full) == number
 
 
-NONE_HERE = ("memory.fits", "memory.sampler_bytes", "serving.draft_bytes")
+NONE_HERE = ("memory.fits", "memory.mem_fraction_static", "memory.sampler_bytes", "serving.draft_bytes")
 
 
 @pytest.mark.parametrize("path", [path for path in OF_TEXT if path not in NONE_HERE])

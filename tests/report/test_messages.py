@@ -17,8 +17,8 @@ RAISED = {"InputError", "SpecError", "ValueError"}
 # What reads the page's controls and a model's file, and what refuses a layout, an engine or a GPU.
 FILES = (
     "ground/errors", "ground/units", "ground/ranges", "ground/options", "cli/command", "cli/page", "cli/money",
-    "parallel/rules", "serving/estimate", "serving/options", "specs/reader", "specs/json_text", "specs/catalog",
-    "training/setup", "training/engine", "training/step",
+    "cli/launching", "parallel/rules", "serving/estimate", "serving/options", "serving/memory_share", "specs/reader",
+    "specs/json_text", "specs/catalog", "training/setup", "training/engine", "training/step",
 )  # fmt: skip
 HOLE = "7"
 

@@ -12,6 +12,7 @@ import pytest
 
 from llmcost.ground.errors import InputError, SpecError
 from llmcost.model.formats import FORMATS
+from llmcost.model.sizes import element_bytes
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
 from llmcost.specs.importer.huggingface import document_of
@@ -545,6 +546,38 @@ def test_a_gguf_file_of_llama_3_1_8b_is_as_large_as_published():
         assert estimate(spec, None, Options(weight_dtype=name)).memory.weights_bytes / 2**30 == pytest.approx(
             gib, rel=2e-3
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "table", "head"),
+    [  # bits: tools/quantize/README.md of llama.cpp; types of the tables: src/llama-quant.cpp
+        ("q5_k_m", 5.7036, 5.5, 6.5625),
+        ("q4_k_m", 4.8944, 4.5, 6.5625),
+        ("q3_k_s", 3.6429, 3.4375, 6.5625),
+        ("q2_k_s", 2.9697, 2.625, 6.5625),
+        ("iq2_m", 2.9294, 3.4375, 5.5),
+    ],
+)
+def test_the_tables_of_a_gguf_mix_are_in_the_types_that_llama_cpp_gives_them(name, bits, table, head):
+    """Of Llama 3.1 8B the whole file has the bits that were measured; a shared table is in the LM head's type."""
+    from llmcost.specs.catalog import load_model
+
+    spec = load_model("llama3.1-8b")
+    weights = estimate(spec, None, Options(weight_dtype=name)).memory.weights_bytes
+    norms = (2 * 32 + 1) * 4096 * 2  # bytes: in 16 bits, where the mix's average is of all weights
+    assert 8 * (weights - norms) / 8_030_261_248 == pytest.approx(bits, rel=2e-4)
+    size = element_bytes(name, "bf16", "bf16")
+    assert (8 * size.table(), 8 * size.head(), 8 * size.table(tied=True)) == (table, head, head)
+
+
+def test_a_gguf_mix_of_a_model_with_a_large_shared_table_has_more_bits():
+    """Gemma 3 4B in Q4_K_M: 2.31 GiB, 5.12 bits, as llama.cpp printed (ggml-org/llama.cpp#22790)."""
+    from llmcost.specs.catalog import load_model
+
+    spec = load_model("gemma3-4b")
+    weights = estimate(spec, None, Options(weight_dtype="q4_k_m")).memory.weights_bytes
+    assert weights / 2**30 == pytest.approx(2.31, rel=4e-3)
+    assert 8 * weights / 5.12 == pytest.approx(3.88e9, rel=4e-3)  # parameters
 
 
 QWEN3_30B = {
