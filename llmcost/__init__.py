@@ -460,13 +460,14 @@ def plan_serving(
     from llmcost.search.plan_serving import AXES
     from llmcost.search.plan_serving import plan_serving as answer
     from llmcost.search.question import ask_serving
+    from llmcost.search.serving_runs import with_runs
     from llmcost.serving.options import Options
 
     held = _held(Options, AXES, chosen)
     speculate = _held(Options, ("speculate",), chosen).get("speculate", ())
     options = _serving(None, chosen)
     of = (_model(model), _hardware(hw), gpus, options, held, speculate, ttft, tpot, price)
-    return answer(ask_serving(*of, apart=apart), top)
+    return with_runs(answer(ask_serving(*of, apart=apart)), top)
 
 
 def scoreboard(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llmcost.report.page import Reported
     from llmcost.report.tables import Table
     from llmcost.search.prices import Cost
-    from llmcost.serving.results import Estimate
+    from llmcost.serving.results import Estimate, Simulated
     from llmcost.specs.hardware import HardwareSpec
 
 # What no operator of one pass depends on: requests, and what memory is left for.
@@ -107,7 +107,8 @@ def estimate(
         remedies = tuple((what, join(["llmcost", "estimate", *named, *asks])) for what, asks in would_fit())
         if chip is not None and not result.memory.fits and not remedies:
             remedies = (("another GPU", join(["llmcost", "fit", model])),)
-        run = "" if result.serving is None or result.serving.simulated is None else _run(spec, options, named)
+        mix = result.serving
+        run = "" if mix is None or mix.simulated is None else _run(spec, options, named, mix.simulated)
         shown = _shown(options, basis, training=training)
         engine = () if chip is None or options.engine else usual_engine_note(result.workload.engine, chip)
         shown = shown._replace(cost=cost, remedies=remedies, run=run, engine=tuple(engine))
@@ -205,10 +206,10 @@ def _shown(options: Options, basis: str | None, *, training: bool) -> "Shown":
     return Shown(bases, training or basis == "textbook" or options.tokens != usual.tokens)
 
 
-def _run(spec: "ModelSpec", options: Options, named: Sequence[str]) -> str:
+def _run(spec: "ModelSpec", options: Options, named: Sequence[str], ran: "Simulated") -> str:
     """What to type for the run of a mix whose formula is rough; "" where a run leaves out what was asked.
 
-    `named`: the model and the GPU, as the user calls them.
+    `named`: the model and the GPU, as the user calls them. `ran`: the run that figures are of, if there was one.
     """
     from shlex import join
 
@@ -217,9 +218,10 @@ def _run(spec: "ModelSpec", options: Options, named: Sequence[str]) -> str:
     from llmcost.simulation.traffic import requests_of
 
     usual = Options()
-    asked = as_run(spec, options)._replace(
-        requests=requests_of(options), **{name: getattr(usual, name) for name in IDLE}
-    )
+    asked = as_run(spec, options)
+    if ran.requests is not None:
+        asked = asked._replace(prompt=ran.prompt, output=ran.output, range_ratio=ran.range_ratio)
+    asked = asked._replace(requests=requests_of(options), **{name: getattr(usual, name) for name in IDLE})
     if any(getattr(asked, name) != getattr(usual, name) for name in WITHOUT):
         return ""
     return join(["llmcost", "simulate", *named, *as_typed(asked)])

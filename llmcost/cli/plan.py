@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from llmcost.search.serving_layouts import ServingCandidate, ServingQuestion
     from llmcost.serving.launch_figures import Asked
 
-EVERY = 10**9  # layouts: all of them
 AXES = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")  # what is searched
 LISTS = (*AXES, "schedule", "kernels")  # of which several values may be given
 PROGRAMS = ("kernels", "overlap")  # ways to compute, of which several may be compared
@@ -67,7 +66,7 @@ def plan(
             ServingOptions,
             only=(
                 *("dtype", "prompt", "output", "chunk", "engine", "weight_dtype", "kv_dtype", "routing"),
-                *("memory_utilization", "prefix_hit", "range_ratio", "speculate", "accept", "draft"),
+                *("memory_utilization", "offload", "host", "prefix_hit", "range_ratio", "speculate", "accept", "draft"),
             ),
             lists=("speculate",),
             changed={
@@ -107,7 +106,7 @@ def plan(
     from llmcost.cli.output import waiting
     from llmcost.report.plan import plan_tables
     from llmcost.report.plan_serving import serving_tables
-    from llmcost.search.plan_serving import ServingPlan, plan_serving
+    from llmcost.search.plan_serving import ServingPlan
     from llmcost.search.plan_training import TrainingPlan
     from llmcost.search.plan_training import plan as plan_training
     from llmcost.search.question import ask, ask_serving
@@ -125,15 +124,14 @@ def plan(
     guesses = spelled_out({"speculate": serving.pop("speculate")}, ServingOptions) if "speculate" in serving else {}
     held = spelled_out({name: training.pop(name) for name in LISTS if name in training}, Options)
     programs = {name: tuple(each) for name in PROGRAMS if (each := held.pop(name, training.pop(name, ())))}
+    found: ServingPlan | TrainingPlan
     if serve:
-        chosen = ServingOptions(**serving, **training)
         guessed, price = guesses.get("speculate", ()), money.price_of(chip)
         if price is None:
             money.refuse_lone_pue()
-        asked = ask_serving(spec, chip, gpus, chosen, held, guessed, ttft, tpot, price, money.pue, apart=apart)
-        with waiting("trying layouts"):
-            whole = plan_serving(asked, EVERY)
-        found: ServingPlan | TrainingPlan = whole._replace(best=whole.best[:top])
+        of = (ServingOptions(**serving, **training), held, guessed, ttft, tpot, price, money.pue)
+        asked = ask_serving(spec, chip, gpus, *of, apart=apart)
+        found, whole = _to_serve(asked, top)
         reported = partial(_serving_reported, whole)
     else:
         money.refuse_lone_pue()
@@ -168,6 +166,18 @@ def plan(
 def _by_program(found: "ServingPlan", *, launch: bool) -> bool:
     """Whether an engine serves that is started. Raises InputError where it is to be launched and is none."""
     return launching.is_program(found.question.workload.engine, ["--launch"] * launch)
+
+
+def _to_serve(asked: "ServingQuestion", top: int) -> "tuple[ServingPlan, ServingPlan]":
+    """The best layouts, simulated where their formula is rough, and every layout that serves, by the formula."""
+    from llmcost.cli.output import waiting
+    from llmcost.search.plan_serving import plan_serving
+    from llmcost.search.serving_runs import with_runs
+
+    with waiting("trying layouts"):
+        whole = plan_serving(asked)
+    with waiting("simulating the best"):
+        return with_runs(whole, top), whole
 
 
 def _refuse_twice(overlaps: Sequence[str]) -> None:
@@ -226,25 +236,13 @@ def _reported(
 
 def _asked(question: "ServingQuestion", best: "ServingCandidate", name: str) -> "Asked":
     """What is launched where a layout is taken, with the requests in flight that keep the limits."""
+    from llmcost.search.serving_layouts import workload_of_candidate
     from llmcost.serving.estimate import estimate
     from llmcost.serving.launch_figures import Asked
-    from llmcost.serving.options import DEGREES
 
-    degrees = {each: getattr(best.layout, each) for each in DEGREES}
-    a_rank = ceil(best.concurrency / best.layout.dp)
-    gpus = best.layout.gpus()
-    chunk = question.chunk_of(best.layout.expert_ranks() if question.model.has_experts() else 1)
-    w = question.workload._replace(
-        **degrees,
-        chunk=chunk,
-        speculate=best.speculate or None,
-        gpus=gpus,
-        concurrency=best.concurrency,
-        max_num_seqs=a_rank,
-    )
-    if best.prefill_gpus is not None:
-        prompts = {name: getattr(best, name) for name in ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep")}
-        w = w._replace(gpus=None, dp=None, decode_gpus=best.replicas * gpus, max_num_seqs=None, **prompts)
+    beside = best.prefill_gpus is None
+    w = workload_of_candidate(question, best)
+    w = w._replace(max_num_seqs=ceil(best.concurrency / best.layout.dp) if beside else None)
     found = estimate(question.model, question.hardware, w)
     return Asked(question.model, question.hardware, found.workload, found.memory, name, servers=best.replicas)
 

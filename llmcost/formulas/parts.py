@@ -5,20 +5,24 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from llmcost.formulas.naming import operator_of
 from llmcost.ground.symbols import Atom, Expression, evaluate, show
 
 FEWEST = 4  # products of a sum that is told by parts
-OPERATOR = re.compile(r"(?:F|B|exchange)\[(.+)\]")  # what belongs to an operator: FLOPs, bytes, communication
 LAUNCHES = re.compile(r"t0(\[.+\])?")
 STARTED, OTHERS = "starting kernels", "others"
 
 
 class Part(NamedTuple):
-    """A part of a sum: the operator that it is of, its formula in letters, and its value."""
+    """A part of a sum: the operator that it is of, its formula in letters, and its value.
+
+    `named`: those of the intermediate results in it that are of this operator.
+    """
 
     name: str
     letters: str
     value: Any
+    named: tuple[str, ...] = ()
 
 
 def parts_of(formula: Expression) -> list[Part]:
@@ -35,13 +39,23 @@ def parts_of(formula: Expression) -> list[Part]:
     if sums.keys() <= {STARTED, OTHERS}:
         return []
     ordered = sorted(sums, key=lambda name: (STARTED, OTHERS).index(name) if name in (STARTED, OTHERS) else -1)
-    return [Part(name, show(sums[name], sizes=False), evaluate(sums[name])) for name in ordered]
+    return [_part(name, sums[name]) for name in ordered]
+
+
+def _part(name: str, formula: Expression) -> Part:
+    return Part(name, show(formula, sizes=False), evaluate(formula), _named(name, formula))
+
+
+def _named(operator: str, formula: Expression) -> tuple[str, ...]:
+    """The intermediate results of an operator that a formula names."""
+    results = (atom.letter for atom in formula.atoms() if isinstance(atom.value, Expression))
+    return tuple(name for name in results if operator_of(name) == operator)
 
 
 def _name(factors: tuple[tuple[Atom, int | float], ...]) -> str:
     """The operator that a product is of."""
     letters = [atom.letter for factor, _ in factors for atom in ([factor] if not factor.arguments else _inside(factor))]
-    operators = [match[1] for letter in letters if (match := OPERATOR.fullmatch(letter))]
+    operators = [name for letter in letters if (name := operator_of(letter))]
     if operators:
         return operators[0]
     return STARTED if any(LAUNCHES.fullmatch(letter) for letter in letters) else OTHERS

@@ -9,6 +9,8 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from llmcost.formulas.finding import elsewhere, wanted
+from llmcost.formulas.folding import Folded, folded
+from llmcost.formulas.naming import with_names
 from llmcost.formulas.parts import Part, parts_of
 from llmcost.formulas.quantities import QUANTITIES, Quantity
 from llmcost.ground.algebra import Number
@@ -55,6 +57,10 @@ class Explanation(NamedTuple):
         from llmcost.formulas.latex import latex_of_figure  # needed by few
 
         return [latex_of_figure(name, formula) for name, formula in self.formulas.items()]
+
+    def folded(self) -> Folded:
+        """The formula and those of the intermediate results in a few lines each, and the letters that these name."""
+        return folded(self.formulas, self.parts, QUANTITIES)
 
 
 def symbolic_model(model: ModelSpec, of: str = "") -> ModelSpec:
@@ -235,7 +241,7 @@ def _quantity(model: ModelSpec, path: str) -> Quantity:
 
 def explanation_of(path: str, figure: Any, quantity: Quantity, printed: list[Published]) -> Explanation:
     """How one figure comes about, from what it is (`quantity`) and what it was computed as (`figure`)."""
-    formula = _opened(lift(figure), path)
+    formula = with_names(_opened(lift(figure), path), QUANTITIES)
     unit, what, source = quantity[:3]
     where: dict[str, Expression] = {}
     legend: dict[str, tuple[Any, str]] = {}

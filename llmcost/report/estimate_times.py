@@ -24,6 +24,12 @@ from llmcost.serving.options import Workload
 from llmcost.serving.results import Accuracy, Estimate, Serving
 from llmcost.simulation.steady import ENDS, MEMORY, PROMPTS, SATURATION
 
+ROUGH = {  # why a formula does not hold, beside the share of the load
+    ENDS: "much of such a run is its beginning and its end",
+    MEMORY: "not all in flight have room for their whole length",
+    PROMPTS: "prompts take much of the time",
+}
+
 
 def speed_table(e: Estimate, shown: Shown) -> Table:
     """Prompts, decode, a request, and where it is asked for training, on the bases that are shown."""
@@ -114,12 +120,8 @@ def _simulated(s: Serving, run: str) -> tuple[str, ...]:
     """Of which run expected times are, where the formula does not hold, or that they are the formula's all the same."""
     if s.simulated is None:
         return ()
-    why = {
-        SATURATION: f"{s.load_share or 0:.0%} of what is answered at most arrives",
-        ENDS: "much of such a run is its beginning and its end",
-        MEMORY: "not all in flight have room for their whole length",
-        PROMPTS: "prompts take much of the time",
-    }[s.simulated.because]
+    arriving = f"{s.load_share or 0:.0%} of what is answered at most arrives"
+    why = {SATURATION: arriving, **ROUGH}[s.simulated.because]
     if s.simulated.requests is None:
         every = (f"Every request runs in: {run}",) if run else ()
         return (f"Expected by a formula that is rough here ({why}).", *every)

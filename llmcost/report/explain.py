@@ -7,8 +7,8 @@ from textwrap import wrap
 from typing import Any
 
 from llmcost.formulas.explanations import Explanations
+from llmcost.formulas.folding import Folded
 from llmcost.formulas.parts import Part
-from llmcost.formulas.quantities import QUANTITIES
 from llmcost.formulas.serving import Explanation
 from llmcost.ground.units import scaled, seconds, significant
 from llmcost.report.tables import Table, under
@@ -16,6 +16,7 @@ from llmcost.report.words import told
 from llmcost.report.wrapping import fill, wide
 
 SMALL = 0.01  # below it, digits after the point would be too many
+SHARE, SMALLER = 0.01, "less than 1% each"  # of a long sum that is told with values for what is long in it
 WIDTH = 110  # of formulas that no terminal bounds: one of a thousand letters is broken there too
 BRANCH, LAST, TRUNK, FREE = "├─ ", "└─ ", "│  ", "   "
 
@@ -28,8 +29,9 @@ def explanation_text(found: Explanations, width: int | None = None) -> str:
     lines: list[str] = []
     legend: dict[str, tuple[Any, str]] = {}
     for each in found.explanations:
-        legend |= each.legend
-        lines += [*_figure(each, width, found.engine), ""]
+        short = each.folded()
+        legend |= {letter: told_of for letter, told_of in each.legend.items() if letter in short.letters}
+        lines += [*_figure(each, short, width, found.engine), ""]
     if not legend:
         return "\n".join(lines[:-1])
     lines.append(told("where"))
@@ -57,19 +59,21 @@ def latex_text(found: Explanations, width: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def _figure(each: Explanation, room: int | None, engine: str | None) -> Iterator[str]:
+def _figure(each: Explanation, short: Folded, room: int | None, engine: str | None) -> Iterator[str]:
     """The lines of one figure; `room`: columns of the terminal; None: there is none, and sentences are whole lines."""
     width = room or WIDTH
     yield from fill(f"{told(f'{each.quantity}{under(engine)}')}: {told(each.what)}", room, "  ")
-    inside = {name: (letters, value) for name, letters, _, value in each.where if name not in QUANTITIES}
+    values = {name: value for name, _, _, value in each.where}
+    inside = {name: (letters, values[name]) for name, (letters, _) in short.formulas.items() if name in values}
     parts = each.parts.get(each.quantity) if each.unit == "s" else None
     if parts:
         yield from fill(f"  = {value_text(each.value, each.unit)}: {told('the sum of')}", width, "      ")
-        yield from _tree(parts, inside, width, "    ")
+        yield from _tree(_large(parts) if short.values else parts, inside, width, "    ")
     else:
-        yield from fill(f"  = {each.letters}", width, "      ")
-        if each.sizes != each.letters:
-            yield from fill(f"  = {each.sizes}", width, "      ")
+        letters, sizes = short.formulas[each.quantity]
+        yield from fill(f"  = {letters}", width, "      ")
+        if sizes != letters:
+            yield from fill(f"  = {sizes}", width, "      ")
         yield told(f"  = {value_text(each.value, each.unit)}")
     shown: set[str] = {name for part in parts or () for name in _inside(part, inside)}
     for name, (letters, value) in inside.items():
@@ -79,18 +83,38 @@ def _figure(each: Explanation, room: int | None, engine: str | None) -> Iterator
         if branches:
             head = f"    {told('with')} {name} = {value_text(value, 's')}: {told('the sum of')}"
             yield from fill(head, width, "        ")
-            yield from _tree(branches, inside, width, "        ")
+            yield from _tree(_large(branches) if short.values else branches, inside, width, "        ")
             shown |= {inner for part in branches for inner in _inside(part, inside)}
         else:
-            yield from fill(f"    {told('with')} {name} = {letters} = {value_text(value, '')}", width, "        ")
+            plain = value_text(value, "")
+            formula = letters if letters == plain else f"{letters} = {plain}"
+            yield from fill(f"    {told('with')} {name} = {formula}", width, "        ")
+    if short.values or short.left_out:
+        yield from fill(told(f"  {_left_out(short)}"), room, "    ")
     yield from fill(f"  {told('source')}: {each.source}", room, "    ")
     for entry in each.published:
         yield from fill(told(f"  {entry.document} {entry.printed}: {entry.why}"), room, "    ")
 
 
+def _left_out(short: Folded) -> str:
+    """What is folded, and where all of it is."""
+    nothing = f"; products without effect that are left out: {short.left_out:,}" if short.left_out else ""
+    return f"‹…›: the value of a longer formula{nothing}; --json has all of it."
+
+
 def _inside(part: Part, inside: Iterable[str]) -> list[str]:
     """Intermediate results of the operator that a part is of."""
-    return [name for name in inside if name.endswith(f"[{part.name}]") and name in part.letters]
+    return [name for name in inside if name in part.named]
+
+
+def _large(parts: list[Part]) -> list[Part]:
+    """Parts of a long sum, those that are a small share of it together."""
+    total = sum(part.value for part in parts)
+    small = [part for part in parts if part.value < SHARE * total]
+    if len(small) < 2:
+        return parts
+    names = ", ".join(told(part.name) for part in small)
+    return [*(part for part in parts if part not in small), Part(SMALLER, names, sum(part.value for part in small))]
 
 
 def _tree(parts: list[Part], inside: dict[str, tuple[str, Any]], width: int, indent: str) -> Iterator[str]:
@@ -101,7 +125,8 @@ def _tree(parts: list[Part], inside: dict[str, tuple[str, Any]], width: int, ind
         at_end = number == len(parts)
         stem = f"{indent}{FREE if at_end else TRUNK}"
         yield f"{indent}{LAST if at_end else BRANCH}{name}{' ' * (room - wide(name))}  {seconds(part.value):>9}"
-        yield from fill(f"{stem}  = {part.letters}", width, f"{stem}      ")
+        of = part.letters if part.name == SMALLER else f"= {part.letters}"
+        yield from fill(f"{stem}  {of}", width, f"{stem}      ")
         for inner in _inside(part, inside):
             letters, value = inside[inner]
             yield from fill(f"{stem}    {inner} = {letters} = {value_text(value, '')}", width, f"{stem}        ")

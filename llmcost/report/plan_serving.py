@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from llmcost.ground.units import counted, seconds, significant
+from llmcost.report.estimate_times import ROUGH
 from llmcost.report.figures import UNKNOWN, of_tdp
 from llmcost.report.tables import Table, under
 from llmcost.search.plan_serving import AXES, ServingPlan
 from llmcost.search.serving_layouts import ServingCandidate
+from llmcost.search.serving_runs import CHECKED
 
 NO_LINK = "use links whose rate no source gives; a spec may (interconnect, fabric)."
 BOUNDS = {
@@ -78,6 +82,36 @@ def _cost(each: ServingCandidate) -> tuple[str, str]:
     return f"${significant(each.price_per_million_tokens or 0)}", energy
 
 
+def _rough(found: ServingPlan) -> list[str]:
+    """Which layouts are simulated, which are by a formula that is rough for them, and which miss a limit."""
+    places: dict[tuple[bool, str], list[int]] = {}
+    for place, each in enumerate(found.best, start=1):
+        if each.rough is not None:
+            places.setdefault((each.simulated_requests is not None, ROUGH[each.rough]), []).append(place)
+    notes = []
+    for (ran, why), those in sorted(places.items(), reverse=True):
+        how = "Simulated, as a formula is rough there" if ran else "By a formula that is rough there"
+        notes.append(f"{how} ({why}): {_numbered(those)}.")
+    if any(not ran for ran, _ in places):
+        notes.append("llmcost simulate runs every request of one layout.")
+    if missed := [place for place, each in enumerate(found.best, start=1) if found.question.within(each) < 1]:
+        notes.append(f"Beyond a limit in the simulator: {_numbered(missed)}.")
+    if len(found.best) > CHECKED:
+        notes.append(f"Whether the formula is rough is told of the first {CHECKED} alone.")
+    return notes
+
+
+def _numbered(places: Sequence[int]) -> str:
+    """Numbers of rows, those that follow each other as a span."""
+    spans: list[list[int]] = []
+    for place in places:
+        if spans and place == spans[-1][-1] + 1:
+            spans[-1].append(place)
+        else:
+            spans.append([place])
+    return ", ".join(f"{each[0]} to {each[-1]}" if len(each) > 2 else ", ".join(map(str, each)) for each in spans)
+
+
 def _notes(found: ServingPlan) -> list[str]:
     """How many layouts are legal under which limits, and why some serve nobody or are illegal."""
     times = (("TTFT", found.question.ttft), ("TPOT", found.question.tpot))
@@ -95,6 +129,7 @@ def _notes(found: ServingPlan) -> list[str]:
         notes.append(f"Of the first, a million tokens in and out together: {dollars} and {energy} MJ.")
         if joules is not None:
             notes.append(f"MJ: megajoules {of_tdp(first.power_basis, *(each.power_share for each in found.best))}.")
+    notes += _rough(found)
     for name, count in found.unfit.items():
         why = NO_LINK if name == "links" else f"serve nobody: {BOUNDS[name]} with one request a rank."
         notes.append(f"{count:,} {why}")

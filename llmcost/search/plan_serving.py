@@ -115,8 +115,10 @@ class ServingPlan(NamedTuple):
 LIMITS = ("memory", "max_num_seqs", "ttft", "tpot")
 
 
-def plan_serving(question: ServingQuestion, top: int) -> ServingPlan:
-    """The `top` best layouts, each with the most requests in flight; with each number of tokens that may be guessed.
+def plan_serving(question: ServingQuestion, top: int | None = None) -> ServingPlan:
+    """The `top` best layouts, or all, by the formula of their mix, each with the most requests in flight.
+
+    A layout stands there once for each number of tokens that may be guessed.
 
     Raises InputError where a figure of the GPU is not known, and for prompts apart from a decode that there is not.
     """

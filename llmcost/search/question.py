@@ -121,6 +121,8 @@ def ask_serving(
     check_count("--gpus", gpus, MOST_GPUS)
     if apart and gpus < 2:
         raise InputError(f"--apart: splits the GPUs, and --gpus {gpus} is one; nearest: --gpus 2")
+    if options.offload is not None and gpus > 1:
+        raise InputError(f"--offload {options.offload}: it is counted beside one GPU alone, not {gpus}")
     _check_held(held, ServingOptions)
     for option, limit in (("--ttft", ttft_ms), ("--tpot", tpot_ms)):
         if limit is not None and not limit > 0:

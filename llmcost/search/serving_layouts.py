@@ -53,6 +53,11 @@ class ServingQuestion(NamedTuple):
         chunk = self.workload.chunk
         return maximum(1, floor_div(chunk, ranks)) if self.shared_chunk and chunk is not None else chunk
 
+    def within(self, each: ServingCandidate) -> float:
+        """The least limit over its figure: below 1 where a layout misses a limit."""
+        limits = ((self.ttft, each.ttft_seconds), (self.tpot, each.tpot_seconds))
+        return min((limit / figure for limit, figure in limits if limit is not None), default=1.0)
+
 
 class ServingCandidate(NamedTuple):
     """A layout with the most requests in flight on a replica.
@@ -60,7 +65,9 @@ class ServingCandidate(NamedTuple):
     `tokens_per_s_per_gpu`: output tokens, over all GPUs, idle ones included. `bound`: what keeps it from more requests,
     one of LIMITS, or "requests" where none does. Where prompts run apart, `layout` and `replicas` are of the GPUs that
     decode, and `concurrency` is of all together; `bound` may be "split": more would need more GPUs for prompts.
-    `price_per_million_tokens`: dollars for output tokens; None: no price.
+    `rough`: why the formula is for this mix, if it is (simulation/steady.py); `simulated_requests`: of the run that its
+    figures are of then; None: they are the formula's. `price_per_million_tokens`: dollars for output tokens; None: no
+    price.
     """
 
     layout: Layout
@@ -76,6 +83,8 @@ class ServingCandidate(NamedTuple):
     prefill_tp: int | None = None
     prefill_pp: int | None = None
     prefill_ep: int | None = None
+    rough: str | None = None
+    simulated_requests: int | None = None
     price_per_million_tokens: float | None = None
     joules_per_million_tokens: float | None = None  # idle GPUs included
     power_share: float = 1  # of its TDP that a GPU draws on average
@@ -121,6 +130,20 @@ def candidate_of(
         power_share=drawn,
         power_basis=basis_of(draw),
     )
+
+
+def workload_of_candidate(question: ServingQuestion, each: ServingCandidate) -> Workload:
+    """The workload of `estimate` on a layout: of one replica, or of all GPUs together where prompts run apart."""
+    degrees = {axis: getattr(each.layout, axis) for axis in DEGREES}
+    gpus = int(each.layout.gpus())
+    chunk = question.chunk_of(each.layout.expert_ranks() if question.model.has_experts() else 1)
+    w = question.workload._replace(
+        **degrees, chunk=chunk, speculate=each.speculate or None, gpus=gpus, concurrency=each.concurrency
+    )
+    if each.prefill_gpus is None:
+        return w
+    prompts = {name: getattr(each, name) for name in ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep")}
+    return w._replace(gpus=None, dp=None, decode_gpus=each.replicas * gpus, **prompts)
 
 
 def shares_drawn(question: ServingQuestion, reading: Number, tpot: Number, computed: Number) -> Number:

@@ -19,7 +19,7 @@ from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server
 from llmcost.serving.options import USUAL_UTILIZATION, Options, Workload
 from llmcost.serving.speculation import WAYS
-from llmcost.specs.catalog import load_engine
+from llmcost.specs.catalog import named_engine
 from llmcost.specs.engine import EngineSpec
 from llmcost.specs.engine_reserve import Factor, StaticShare, Term, TowerFactor
 
@@ -64,15 +64,16 @@ def refuse_two_shares(options: Options) -> None:
 def utilization_of(options: Options) -> Number:
     """The share of all memory that holds; None where the engine's rule or a share of another kind holds."""
     told = [share for name in SHARES if (share := getattr(options, name)) is not None]
-    rule = options.engine is not None and load_engine(options.engine).mem_fraction_static is not None
+    engine = named_engine(options.engine)
+    rule = engine is not None and engine.mem_fraction_static is not None
     return options.memory_utilization if told or rule else USUAL_UTILIZATION
 
 
 def mem_fraction_static(server: Server, w: Workload) -> Number:
     """The share, of what the runtime leaves, for weights and cache; None where another share of the memory holds."""
-    if w.mem_fraction_static is not None or w.engine is None:
+    engine = named_engine(w.engine)
+    if w.mem_fraction_static is not None or engine is None:
         return w.mem_fraction_static
-    engine = load_engine(w.engine)
     rule, usable = engine.mem_fraction_static, server.chip.usable
     if rule is None or usable is None or w.memory_utilization is not None or w.free_memory_fraction is not None:
         return None

@@ -9,7 +9,10 @@ has it. Where the run would take longer than a second or so, the formula's answe
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from llmcost.ground.algebra import Number
+from llmcost.ground.errors import InputError
 from llmcost.model.spec import ModelSpec
 from llmcost.serving.batching import cached_tokens
 from llmcost.serving.estimate import estimate, lengths
@@ -19,6 +22,9 @@ from llmcost.serving.turns import SHORTEST, longest_length
 from llmcost.simulation.traffic import requests_of
 from llmcost.specs.catalog import named_engine
 from llmcost.specs.hardware import HardwareSpec
+
+if TYPE_CHECKING:
+    from llmcost.simulation.run import Run
 
 BUSY = 0.7  # share of the load that is answered at most, from which on queues depend on how requests happen to come
 BUSY_PROMPTS = 0.25  # share of the time that prompts take, at a rate and in loops where decode waits for them
@@ -90,14 +96,15 @@ def _short(w: Workload, s: Serving, requests: int) -> bool:
 
 
 def _simulated(model: ModelSpec, hardware: HardwareSpec, options: Options, formula: Serving, because: str) -> Serving:
-    """The mix with the means of a run in place of the formula's."""
-    from llmcost.simulation.options import SimulationOptions  # of the few that are simulated alone
-    from llmcost.simulation.run import Run
-
+    """The mix with the means of a run in place of the formula's. Raises InputError where a request has no room."""
     asked = as_run(model, options)
-    run = Run(model, hardware, asked, SimulationOptions())
-    for _ in run.served():
-        pass
+    try:
+        run = _run(model, hardware, asked)
+    except InputError:
+        if options.range_ratio is not None:
+            raise
+        asked = as_run(model, options._replace(range_ratio=1.0))  # of drawn lengths the longest have no room
+        run = _run(model, hardware, asked)
     times = run.times
     seconds, ttft = times.last - times.first, times.spread("ttft")
     expected = formula.expected._replace(
@@ -111,6 +118,17 @@ def _simulated(model: ModelSpec, hardware: HardwareSpec, options: Options, formu
     )
     drawn = (asked.prompt, asked.output, asked.range_ratio)
     return formula._replace(expected=expected, simulated=Simulated(because, times.requests, *drawn, ttft.p50))
+
+
+def _run(model: ModelSpec, hardware: HardwareSpec, asked: Options) -> Run:
+    """A run whose requests are all answered."""
+    from llmcost.simulation.options import SimulationOptions  # of the few that are simulated alone
+    from llmcost.simulation.run import Run
+
+    run = Run(model, hardware, asked, SimulationOptions())
+    for _ in run.served():
+        pass
+    return run
 
 
 def as_run(model: ModelSpec, options: Options) -> Options:

@@ -8,7 +8,10 @@ from html.parser import HTMLParser
 import pytest
 from answered import MISSING, ROOT, answer_of, at
 
+import llmcost
+from llmcost.formulas.folding import _short
 from llmcost.formulas.quantities import QUANTITIES
+from llmcost.ground.symbols import Expression, evaluate
 
 # -- ops --------------------------------------------------------------------------------------------
 
@@ -249,8 +252,10 @@ def test_parts_of_a_long_time_sum_to_it(cli, quantity):
         assert sum(part["value"] for part in parts) == pytest.approx(sums[name]), name
         assert all(part["letters"] for part in parts)
     shown = cli("explain", *asked).out
+    joined = re.sub(r"[\s│]+", "", shown)  # lines end within names, too
     for name, parts in each["parts"].items():
-        assert all(part["name"] in shown for part in parts), name
+        if f"{name}=" in joined:  # all but those that a value stands for
+            assert all(part["name"].replace(" ", "") in joined for part in parts), name
     assert max(map(len, shown.splitlines())) <= 110
 
 
@@ -326,3 +331,63 @@ def test_all_figures_are_drawn_where_none_is_asked_about(cli, tmp_path):
     path = tmp_path / "all.svg"
     assert cli("explain", "llama3-8b", "--hw", "h100", "--plot", path).code == 0
     assert "</svg>" in path.read_text("utf-8")
+
+
+# -- long formulas ----------------------------------------------------------------------------------
+
+MIX = ("llama3-8b", "serving.expected.ttft_seconds", "--hw", "h100", "--engine", "vllm", "--concurrency", 8)
+MIX = (*MIX, "--prompt", 1024, "--output", 100)
+
+
+def test_a_long_formula_is_told_in_a_few_lines_and_its_document_has_all_of_it(cli):
+    """What is long in it stands as its value."""
+    told = cli("explain", *MIX).out
+    assert len(told.splitlines()) < 130
+    left_out = r"products without effect that are left out: \d+"
+    assert re.search(rf"‹…›: the value of a longer formula; {left_out}; --json has all of it", told)
+    [whole] = answer_of(cli, "explain", *MIX)["explanations"]
+    assert "‹" not in str(whole)
+    assert f"({1000 * whole['value']:.1f} ms)" in told
+    assert "‹" not in cli("explain", "llama3-8b", "decode.limit.seconds_per_step", "--hw", "h100").out
+
+
+def test_a_folded_formula_has_the_value_of_the_whole_and_names_only_what_is_told():
+    [each] = llmcost.explain(
+        "llama3-8b", "serving.expected.ttft_seconds", "h100", engine="vllm", concurrency=8, prompt=1024, output=100
+    ).explanations
+    short = each.folded()
+    for name in short.formulas:
+        assert evaluate(_short(each.formulas[name])) == pytest.approx(evaluate(each.formulas[name]), rel=1e-6), name
+    for letters, _ in short.formulas.values():
+        named = re.findall(r"(?:B|kernel)\[[^\]]+\]", letters)
+        assert [name for name in named if name not in short.formulas] == []
+
+
+@pytest.mark.parametrize("model", ["llama3-8b", "mixtral-8x7b", "gpt-oss-20b"])
+def test_a_name_stands_for_one_intermediate_result_alone(model):
+    """An operator has other bytes in a step of decode than in one with prompts."""
+    asked = {"hw": "h100", "prompt": 1000, "output": 100, "concurrency": 8}
+    for each in llmcost.explain(model, "serving", **asked).explanations:
+        values = {name: value for name, _, _, value in each.where}
+        for formula in each.formulas.values():
+            for atom in formula.atoms():
+                if isinstance(atom.value, Expression):
+                    assert float(atom.evaluate()) == pytest.approx(float(values[atom.letter])), atom.letter
+
+
+def test_what_is_long_stands_once_so_that_no_formula_outgrows_its_page():
+    """Written out, SGLang's had more letters than memory holds."""
+    asked = {"engine": "sglang", "concurrency": 8, "prompt": 1024, "output": 100}
+    for each in llmcost.explain("llama3-8b", "serving.expected", "h100", **asked).explanations:
+        assert sum(len(letters) for _, letters, _, _ in each.where) < 200_000, each.quantity
+        names = [name for name, *_ in each.where]
+        assert len(names) == len(set(names))
+        assert any(name.startswith("term[") for name in names)
+
+
+def test_each_operator_of_a_step_has_its_own_part_with_its_kernels(cli):
+    [whole] = answer_of(cli, "explain", *MIX)["explanations"]
+    parts = {each["name"]: each for each in whole["parts"]["step_of_decode"]}
+    assert parts["gate_up_proj"]["named"] == ["kernel[gate_up_proj]"]
+    assert {"qkv_proj", "attention", "down_proj", "lm_head"} <= parts.keys()
+    assert parts["others"]["value"] < 1e-4  # the host's seconds

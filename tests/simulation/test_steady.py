@@ -153,3 +153,17 @@ def test_a_sweep_says_where_the_formula_of_its_mixes_is_rough(cli):
 
 def _said(cli, *typed):
     return " ".join(cli(*typed).err.split())
+
+
+def test_where_the_longest_of_lengths_that_nobody_asked_for_have_no_room_all_are_alike(cli):
+    """Prompts of 36,000 tokens on average: drawn ones have up to 55,384, and the cache has room for about 45,000."""
+    asked = ["llama3.1-8b", "--hw", "rtx4090", "--engine", "vllm", "--prompt", 36_000, "--output", 500]
+    asked = [*asked, "--concurrency", 3]
+    found = json.loads(cli("estimate", *asked, "--json").out)["serving"]
+    seen = json.loads(cli("simulate", *asked, "--json").out)
+    assert {name: found["simulated"][name] for name in ("because", "requests", "prompt", "range_ratio")} == {
+        "because": MEMORY, "requests": 30, "prompt": 36_000, "range_ratio": 1,
+    }  # fmt: skip
+    assert found["expected"]["ttft_seconds"] == seen["ttft_seconds"]["mean"]
+    [typed] = [line for line in cli("estimate", *asked).out.splitlines() if "llmcost simulate" in line]
+    assert "--prompt 36000 --output 500" in typed
