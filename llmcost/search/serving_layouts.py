@@ -140,6 +140,8 @@ def workload_of_candidate(question: ServingQuestion, each: ServingCandidate) -> 
     w = question.workload._replace(
         **degrees, chunk=chunk, speculate=each.speculate or None, gpus=gpus, concurrency=each.concurrency
     )
+    if degrees["ep"] == 1:
+        w = w._replace(all2all=None)  # no tokens go to other GPUs
     if each.prefill_gpus is None:
         return w
     prompts = {name: getattr(each, name) for name in ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep")}
