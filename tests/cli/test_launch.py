@@ -101,8 +101,8 @@ def test_a_plan_is_launched_with_the_requests_that_keep_its_limits(cli):
             "--launch prints lines alone: leave --ttft away",
         ),
         ("plan gpt2 --hw h100 --gpus 1 --engine megatron-core --launch", 2, "--launch: of serving; give --serve too"),
-        ("plan gpt2 --hw h100 --gpus 1 --serve --launch", 2, "--launch: of which engine?"),
-        ("simulate gpt2 --hw h100 --rate 1 --launch", 2, "--launch: of which engine?"),
+        ("plan llama3-8b --hw m4-max --gpus 1 --serve --launch", 2, "--launch: of which engine?"),
+        ("simulate gpt2 --hw m4-max --rate 1 --launch", 2, "--launch: of which engine?"),
         ("estimate gpt2 --hw h100 --launch stream", 2, "unexpected extra argument"),
     ],
 )
