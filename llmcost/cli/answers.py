@@ -66,7 +66,6 @@ def estimate(
     """
     from shlex import join
 
-    from llmcost.report.engines import usual_engine_note
     from llmcost.report.estimate import estimate_rows, estimate_tables
     from llmcost.serving.estimate import refuse_of_a_gpu
     from llmcost.simulation.steady import steady
@@ -110,9 +109,8 @@ def estimate(
         mix = result.serving
         run = "" if mix is None or mix.simulated is None else _run(spec, options, named, mix.simulated)
         shown = _shown(options, basis, training=training)
-        engine = () if chip is None or options.engine else usual_engine_note(result.workload.engine, chip)
-        shown = shown._replace(cost=cost, remedies=remedies, run=run, engine=tuple(engine))
-        return estimate_tables(spec, result, shown)
+        engine = _usual(options, result, chip)
+        return estimate_tables(spec, result, shown._replace(cost=cost, remedies=remedies, run=run, engine=engine))
 
     if chip is not None:
         files.write_report(partial(_reported, spec, chip, options, result), tables)
@@ -204,6 +202,16 @@ def _shown(options: Options, basis: str | None, *, training: bool) -> "Shown":
     if options.mfu != usual.mfu and "textbook" not in bases:
         bases = ("textbook", *bases)
     return Shown(bases, training or basis == "textbook" or options.tokens != usual.tokens)
+
+
+def _usual(options: Options, result: "Estimate", chip: "HardwareSpec | None") -> tuple[str, ...]:
+    """What is said of the engine, where nobody named it."""
+    from llmcost.report.engines import usual_engine_note
+    from llmcost.serving.usual_engine import usual_of
+
+    if chip is None or options.engine is not None:
+        return ()
+    return tuple(usual_engine_note(usual_of(result.workload.engine, chip)))
 
 
 def _run(spec: "ModelSpec", options: Options, named: Sequence[str], ran: "Simulated") -> str:

@@ -134,6 +134,7 @@ def _simulate_one(
     from llmcost.ground.files import check_place, refuse_input
     from llmcost.report.engines import usual_engine_note
     from llmcost.report.simulate import REQUEST_COLUMNS, request_row, simulation_tables
+    from llmcost.serving.usual_engine import usual_of
     from llmcost.simulation.run import Run
 
     hw, trace_out, files, launch = beside
@@ -163,7 +164,7 @@ def _simulate_one(
         except KeyboardInterrupt:
             interrupted = True
     found = run.result(interrupted)
-    note = () if options.engine else tuple(usual_engine_note(found.engine, chip))
+    note = () if options.engine else tuple(usual_engine_note(usual_of(str(found.engine), chip)))
     files.write_report(
         partial(_reported, spec, chip, simulation, run, found),
         partial(simulation_tables, spec.title, chip.title, found, run.times.limits, note),

@@ -102,7 +102,8 @@ def engine_table(e: EngineSpec | TrainingEngine) -> Table:
     """One engine, each figure with its source and note."""
     rows = [(name, f.written, f.source, f.note) for name, f in e.stated.items()]
     notes = [f"[{name}] {' '.join((each['title'], each.get('url', ''))).strip()}" for name, each in e.sources.items()]
-    title = f"{e.title} {e.version} ({', '.join((e.name, *e.aliases))}), on GPUs of {', '.join(e.vendors)}: {e.url}"
+    version = f" {e.version}" if e.version else ""
+    title = f"{e.title}{version} ({', '.join((e.name, *e.aliases))}), on GPUs of {', '.join(e.vendors)}: {e.url}"
     return Table(title, ("", "", "source", "note"), "lrll", rows, (*e.notes, *notes))
 
 

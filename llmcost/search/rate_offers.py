@@ -39,10 +39,10 @@ class RateOffer(NamedTuple):
     busy_share: float
     price_per_hour: float | None
     price_per_million_tokens: float | None
+    engine: str | None  # whose times these are
     prompt_replicas: int | None = None
     prompt_tp: int | None = None
     prompt_pp: int | None = None
-    engine: str | None = None  # whose times these are
 
 
 class Asked(NamedTuple):
@@ -103,7 +103,6 @@ class Asked(NamedTuple):
             *(self.chip.name, self.chip.title, found.gpus, decode.number, w.tp, w.pp, w.dtype, w.weight_dtype),
             *(self.time(run, "ttft"), self.time(run, "tpot")),
             *(found.requests_per_s, found.output_tokens_per_s, found.busy_share),
-            *(an_hour, price_per_million_tokens(an_hour, found.output_tokens_per_s)),
+            *(an_hour, price_per_million_tokens(an_hour, found.output_tokens_per_s), w.engine),
             *((prompts.number, apart.tp, apart.pp) if prompts and apart else ()),
-            engine=w.engine,
         )

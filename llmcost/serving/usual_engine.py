@@ -11,6 +11,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from llmcost.machine.efficiency import family_of
+from llmcost.model.operators.routing import LAWS
 from llmcost.model.spec import ModelSpec
 from llmcost.serving.options import COMPUTE_DTYPES, Options
 from llmcost.specs.hardware import HardwareSpec
@@ -26,7 +28,8 @@ class Rule(NamedTuple):
 
     `weights`: patterns of formats, one of which any part of the weights is in; none: any format. `but`: patterns of
     formats that it is not for. `vendor`: of the chip; "": any. `mix`: of a mix of requests, or of a batch; None: both.
-    `decoders`: of models alone that give tokens and have no encoder.
+    `decoders`: of models alone that give tokens and have no encoder. `measured_law`: only where no law of routing is
+    asked for, as the times of its experts' kernels are of the one that they were measured with.
     """
 
     engine: str
@@ -36,15 +39,18 @@ class Rule(NamedTuple):
     vendor: str = ""
     mix: bool | None = None
     decoders: bool = True
+    measured_law: bool = False
 
-    def holds(self, model: ModelSpec, hardware: HardwareSpec, weights: str, *, mix: bool) -> bool:
-        """Whether it is said of such a question. `weights`: their format."""
+    def holds(self, model: ModelSpec, hardware: HardwareSpec, options: Options, *, mix: bool) -> bool:
+        """Whether it is said of such a question."""
+        weights = _weights(model, options)
         return (
             self.mix in (None, mix)
             and self.vendor in ("", hardware.vendor)
             and (not self.decoders or (model.generates and model.encoder is None))
             and (not self.weights or _in_one_of(weights, self.weights))
             and not _in_one_of(weights, self.but)
+            and not (self.measured_law and options.routing != LAWS[0])
         )
 
 
@@ -55,9 +61,34 @@ RULES = (
     Rule("mlx", "2 and 5 % off on Apple's chips, OPTIMISED 8 and 11 %", vendor="Apple", mix=False),
     # 1,569 published runs of vLLM, SGLang and TensorRT-LLM of 2025 and 2026 (silicon-2026): TPOT and TTFT, means
     Rule(
-        "vllm", "servers are 8 and 33 % off by their own engine, 21 and 87 % by OPTIMISED", mix=True, but=OF_ONE_PROGRAM
+        "vllm",
+        "servers are 8 and 33 % off by their own engine, 21 and 87 % by OPTIMISED",
+        but=OF_ONE_PROGRAM,
+        mix=True,
+        measured_law=True,
     ),
 )
+
+
+# Data-centre GPUs, by the family that they share figures with, and the engines that people run there.
+SERVERS = {
+    **dict.fromkeys(("A100", "Ada", "Hopper", "B200"), ("vllm", "sglang", "trtllm")),
+    **dict.fromkeys(("CDNA 2", "CDNA 3"), ("vllm", "sglang")),
+}
+NEXT = {"vllm": ("sglang",), "mlx": ("llama.cpp",), "llama.cpp": ("vllm",)}  # that a user would ask about then
+
+
+class Usual(NamedTuple):
+    """The engine that was taken as none was named, and others that may be asked for there."""
+
+    engine: str
+    others: tuple[str, ...]
+
+
+def usual_of(engine: str, hardware: HardwareSpec) -> Usual:
+    """What there is to say of an engine that nobody named."""
+    known = SERVERS.get(family_of(hardware), ()) if engine == OPTIMISED else NEXT.get(engine, ())
+    return Usual(engine, known)
 
 
 def usual_engine(model: ModelSpec, hardware: HardwareSpec, options: Options, *, mix: bool | None = None) -> str:
@@ -68,8 +99,8 @@ def usual_engine(model: ModelSpec, hardware: HardwareSpec, options: Options, *, 
     """
     if options.profile is not None:
         return OPTIMISED
-    asked, weights = options.is_mix() if mix is None else mix, _weights(model, options)
-    return next((rule.engine for rule in RULES if rule.holds(model, hardware, weights, mix=asked)), OPTIMISED)
+    asked = options.is_mix() if mix is None else mix
+    return next((rule.engine for rule in RULES if rule.holds(model, hardware, options, mix=asked)), OPTIMISED)
 
 
 def _weights(model: ModelSpec, options: Options) -> str:

@@ -59,7 +59,7 @@ def optimised_engine() -> EngineSpec:
     return EngineSpec(
         name=OPTIMISED,
         title="none in particular: a well-optimised one",
-        version="any",
+        version="",
         url="docs/engines.md",
         vendors=load_engine("ideal").vendors,
         launch="graph",

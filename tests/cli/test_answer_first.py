@@ -40,6 +40,7 @@ def test_the_answer_stands_above_all_tables(cli):
 
 def test_the_answer_is_of_the_load_that_was_asked_for(cli):
     asked = ["estimate", "llama3-8b", "--hw", "h100", "--prompt", 1000, "--output", 200, "--concurrency", 32]
+    asked += ["--engine", "optimised"]
     mix, said = answer_of(cli, *asked)["serving"], answer_above(cli(*asked).out)
     assert f"room for {mix['max_concurrency']} requests" in said["Fits"]
     times = (mix["expected"][f"{name}_seconds"] * 1e3 for name in ("ttft", "tpot"))

@@ -75,7 +75,8 @@ def test_the_first_line_of_an_explanation_names_the_engine(cli, asked):
     """In the words of estimate; a figure asked for by its path, and a list of several."""
     chosen = ["explain", "llama3-8b", asked, "--hw", "rtx4090"]
     assert " under vllm: " in cli(*chosen, "--engine", "vllm").out.splitlines()[0]
-    assert " under " not in cli(*chosen).out.splitlines()[0]
+    assert " under an optimised engine: " in cli(*chosen).out.splitlines()[0]
+    assert " under " not in cli("explain", "llama3-8b", asked).out.splitlines()[0]
     assert answer_of(cli, *chosen, "--engine", "vllm")["engine"] == "vllm"
 
 
@@ -83,7 +84,7 @@ OF_OTHERS = ("memory.mem_fraction_static", "memory.sampler_bytes", "serving.draf
 
 
 def test_explaining_everything_gives_every_figure_with_the_value_of_the_estimate(cli):
-    arguments = ["llama3-8b", "--hw", "rtx4090", "--output", 64, "--concurrency", 4]
+    arguments = ["llama3-8b", "--hw", "rtx4090", "--output", 64, "--concurrency", 4, "--engine", "optimised"]
     result = answer_of(cli, "explain", *arguments)
     assert (result["schema"], result["model"]) == ("llmcost.explain/1", "llama3-8b")
     assert [each["quantity"] for each in result["explanations"]] == [

@@ -125,8 +125,8 @@ def test_the_longest_request_that_is_known_is_told(cli, tmp_path, arguments, lon
             "--launch prints lines alone: leave --ttft away",
         ),
         ("plan gpt2 --hw h100 --gpus 1 --engine megatron-core --launch", 2, "--launch: of serving; give --serve too"),
-        ("plan gpt2 --hw h100 --gpus 1 --serve --launch", 2, "--launch: of which engine?"),
-        ("simulate gpt2 --hw h100 --rate 1 --launch", 2, "--launch: of which engine?"),
+        ("plan llama3-8b --hw m4-max --gpus 1 --serve --launch", 2, "--launch: of which engine?"),
+        ("simulate gpt2 --hw m4-max --rate 1 --launch", 2, "--launch: of which engine?"),
         ("estimate gpt2 --hw h100 --launch stream", 2, "unexpected extra argument"),
         (
             "estimate gpt2 --hw m4-max --engine mlx --log",

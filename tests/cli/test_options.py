@@ -14,6 +14,7 @@ from llmcost.ground.symbols import Expression
 from llmcost.serving.estimate import estimate, workload_of
 from llmcost.serving.options import LAYOUT, Options
 from llmcost.specs.catalog import load_hardware, load_model
+from llmcost.specs.optimised import OPTIMISED
 from llmcost.training.options import LAYOUT as TRAINING_LAYOUT
 from llmcost.training.options import Options as TrainingOptions
 from llmcost.training.train import train
@@ -103,12 +104,13 @@ def test_the_letters_of_a_formula_are_those_that_options_declare():
 def test_a_workload_is_the_options_with_every_default_filled_in():
     w = workload_of(LLAMA, H100, Options())
     assert {name for name in Options._fields if getattr(w, name) is None} == {
-        *("output", "concurrency", "max_num_seqs", "rate", "requests", "engine"),  # not asked for
+        *("output", "concurrency", "max_num_seqs", "rate", "requests"),  # not asked for
         *("images", "image_size", "audio", "offload", "host", "range_ratio", "all2all"),
         *("free_memory_fraction", "mem_fraction_static", "head_dtype", "link", "prefix_hit", "speculate"),
         *("prefill_gpus", "decode_gpus", "prefill_tp", "prefill_pp", "prefill_ep"),
         "profile",  # the GPU's own
     }
+    assert w.engine == OPTIMISED  # of a batch
     assert workload_of(LLAMA, H100, w) == w
 
 

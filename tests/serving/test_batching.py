@@ -1,13 +1,14 @@
 """A mix of requests under continuous batching: what its steps have in them, and where it must agree with the rest."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmcost import Options, StepTime, load_hardware, load_model
+from llmcost import StepTime, load_hardware, load_model
 from llmcost.formulas.serving import symbolic_estimate
 from llmcost.ground.errors import InputError
 from llmcost.ground.symbols import Expression
@@ -21,10 +22,13 @@ from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server
 from llmcost.serving.batching import Tokens, joined, preempted
 from llmcost.serving.estimate import estimate, evaluate, prompt_is_context, workload_of
+from llmcost.serving.options import Options as AllOptions
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import leaves
 from llmcost.serving.speculation import accepted_tokens
+from llmcost.specs.optimised import OPTIMISED
 
+Options = partial(AllOptions, engine=OPTIMISED)  # the arithmetic of a mix, without the host of a program
 H100, LLAMA = load_hardware("h100-sxm"), load_model("llama3.1-8b")
 REACHED = efficiency_for(H100, None, "bf16", "bf16")
 BF16 = element_bytes("bf16", "bf16", "bf16")
@@ -192,7 +196,7 @@ ENDLESS = 10**8  # requests, among which those at the start do not count
 def test_a_request_that_comes_waits_for_half_a_step_and_behind_other_prompts():
     """Prompts keep the server busy for rho, their rate times the time of one: rho / 2 (1 - rho) of them are waiting."""
     found = mix(rate=12.0, prompt=1000, output=200)
-    step = StepTime(LLAMA, H100)
+    step = StepTime(LLAMA, H100, Options())
     prompt = step(found.running, 1100, 1, 1000, 1000)
     busy = 12 * prompt
     waits = found.expected.latency_seconds / 200 / 2 + busy / (2 * (1 - busy)) * prompt
@@ -204,7 +208,7 @@ def test_prompts_of_a_loop_run_with_those_that_came_when_they_did():
 
     Later those that began together end within half of their steps, times the root of how often they have begun.
     """
-    found, step = mix(concurrency=32, prompt=1000, output=200).expected, StepTime(LLAMA, H100)
+    found, step = mix(concurrency=32, prompt=1000, output=200).expected, StepTime(LLAMA, H100, Options())
     most = (8192 - 31.84) / 1000
     together = [most] + [1 + 31 / max(1, 0.5 * 200 * round_**0.5) for round_ in range(1, 10)]
     own = [step(31.84, 1100, each, 1000, 1000) for each in together]
@@ -216,7 +220,7 @@ def test_of_a_loop_of_one_length_those_that_began_together_always_begin_together
     """Groups of 8 follow each other: a step with 8 prompts of them computes no more than the run's requests need."""
     mixed, alike = (mix(concurrency=64, prompt=1000, output=200, range_ratio=share) for share in (None, 1.0))
     assert alike.expected.requests_per_s < mixed.expected.requests_per_s  # fewer steps of decode run beside prompts
-    step, most = StepTime(LLAMA, H100), (8192 - 63.7) / 1000
+    step, most = StepTime(LLAMA, H100, Options()), (8192 - 63.7) / 1000
     steps = 200 * step(63.7, 1100) + 64 / most * (step(63.7, 1100, most, 1000, 1000) - step(63.7, 1100))
     assert alike.expected.latency_seconds == pytest.approx(steps, rel=0.01)
 

@@ -51,6 +51,9 @@ MIX = {"prompt": 1024, "output": 128, "concurrency": 8}
         ("llama3-8b", "rtx4090", MIX | {"weight_dtype": "exl2-4bit"}, OPTIMISED),  # exllamav2's file has no EXL2
         ("llama3-8b", "h100", MIX | {"weight_dtype": "mlx-4bit-g64"}, OPTIMISED),
         ("llama3-8b", "h100", MIX | {"weight_dtype": "int4-g128"}, "vllm"),
+        # tables of kernels hold one law of routing
+        ("mixtral-8x7b", "h200", MIX | {"routing": "power-law:1.2"}, OPTIMISED),
+        ("mixtral-8x7b", "h200", MIX | {"routing": "uniform"}, "vllm"),
         # what the usual one refuses
         ("deepseek-v3", "h200", MIX | {"gpus": 16, "ep": 8, "all2all": "deepep"}, "vllm"),
         ("deepseek-v3", "h200", MIX | {"gpus": 16, "ep": 8, "all2all": "alltoall"}, OPTIMISED),

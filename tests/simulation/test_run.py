@@ -34,7 +34,7 @@ def middle_rate(run, output):
         ("llama3.1-8b", "h100", Options(concurrency=4, prompt=8192, output=128, engine="vllm")),
         ("llama3.1-8b", "h100", Options(concurrency=256, prompt=128, output=512)),
         ("llama3.1-8b", "h100", Options(concurrency=1, prompt=1024, output=256, engine="trtllm")),
-        ("gpt-oss-120b", "h100", Options(concurrency=64, prompt=1024, output=512)),
+        ("gpt-oss-120b", "h100", Options(concurrency=64, prompt=1024, output=512, engine="optimised")),
         ("gemma-2-9b", "h100", Options(concurrency=16, prompt=4096, output=512)),
         ("qwen3-30b-a3b", "h100", Options(concurrency=64, prompt=1024, output=512, tp=2)),
         ("llama3.3-70b", "h100", Options(concurrency=64, prompt=1024, output=512, tp=4)),
