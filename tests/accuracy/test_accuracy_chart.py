@@ -1,4 +1,4 @@
-"""The scoreboard as a chart, and the one on docs/accuracy.md."""
+"""The scoreboard as a chart, and the one on docs/accuracy.md, of the figures on docs/scoreboard.md."""
 
 import re
 from html import unescape
@@ -36,7 +36,7 @@ def test_the_picture_on_the_page_is_of_the_figures_in_its_tables():
     """`llmcost accuracy --plot docs/accuracy.svg` draws it: each engine stands in it with as many predictions."""
     drawn = (DOCS / "accuracy.svg").read_text("utf-8")
     words = {unescape(word) for word in re.findall(r"<text[^>]*>([^<]*)</text>", drawn)}
-    page = (DOCS / "accuracy.md").read_text("utf-8")
+    page = (DOCS / "scoreboard.md").read_text("utf-8")
     table = page.split("\nBy engine\n")[1].split("\n\n")[0].splitlines()[1:]
     rows = [re.split(r" {2,}", line.strip()) for line in table]
     shown = [
