@@ -40,6 +40,7 @@ from llmcost.accuracy.collector import GPUS, Group, possible, seconds_of, share_
 from llmcost.accuracy.collector_modules import attention_group, attention_of, kernels_group
 from llmcost.accuracy.collector_tables import MODULES, READERS, SENT, left_out, read_groups
 from llmcost.machine import kernels
+from llmcost.machine.chip import links_of
 from llmcost.machine.efficiency import family_of
 from llmcost.machine.kernels import FAMILY_FILES, FORMAT, FORMS, Kernels, load_kernels
 from llmcost.specs.catalog import load_engine, load_hardware, shipped
@@ -55,6 +56,7 @@ PROJECTIONS = {  # inputs and outputs of Llama 3.1 8B's products
     "down_proj": (14336, 4096),
 }
 QUANTISED = ("fp8", "fp8-block128", "nvfp4")
+CHOSEN = "glm5_dsa_attn_module"  # tables of attention to chosen latents, as prompts have it
 FEWEST = 25  # rows that a fit needs
 # ---------------------------------------------------------------------------------------------------------------- rows
 
@@ -109,14 +111,16 @@ def module_groups(folder: Path, *, attention: bool) -> dict[tuple[str, str], lis
     Their other kernels take what the numbers that ship say, so that those have to be there before.
     """
     found: dict[tuple[str, str], list[Group]] = defaultdict(list)
-    for table in tables_of(folder):
+    tables = tables_of(folder)
+    chosen = {table.engine for table in tables if table.kind == CHOSEN}
+    for table in tables:
         if table.kind not in MODULES or left_out(table) or not table.gpu:
             continue
         engine, known = load_engine(table.engine), load_kernels(table.engine, table.gpu)
         for group in read_groups(table, table.gpu):
             if not attention:
                 made = kernels_group(group, engine)
-            elif known is None or not MODULES[table.kind] or measured_alone(group, known):
+            elif known is None or not MODULES[table.kind] or measured_alone(group, known, table.engine in chosen):
                 continue
             else:
                 made = attention_group(group, engine)
@@ -125,11 +129,13 @@ def module_groups(folder: Path, *, attention: bool) -> dict[tuple[str, str], lis
     return found
 
 
-def measured_alone(group: Group, known: Kernels) -> bool:
-    """Whether a module's attention was measured alone too, inside a CUDA graph."""
+def measured_alone(group: Group, known: Kernels, chosen: bool) -> bool:
+    """Whether a module's attention was measured alone too, in a CUDA graph; `chosen`: that to chosen latents was."""
     form, variants, *_ = attention_of(group)
+    if form == "sparse":
+        return chosen and variants[0] == "latent"
     usual = known.find(form, variants[0].removesuffix("/module"))
-    return usual is not None and not usual.by_host() and variants[0] != "compressed"
+    return usual is not None and not usual.by_host()
 
 
 def layer_rows(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
@@ -173,7 +179,9 @@ OVERLAP = Free(2.0, 1.0, 8.0)
 # Mixtral's four MLPerf runs came out 25 to 34 % too fast without it: these are not unseen.
 DRAWN = 2.5e11
 HELD_BACK = 1e-3  # seconds in which a host that no CUDA graph helps starts a module's kernels
-LAUNCHED = 3.5e-5  # seconds that an attention's launch takes at most, where that is told from a whole module's time
+# Seconds that an attention's launch takes at most, where that is told from a whole module's time. Decode's to chosen
+# latents may take more, which is the host's: another engine's numbers then stand for it.
+LAUNCHED = (3.5e-5, 4.5e-5)
 FREE: dict[str, dict[str, Free]] = {
     "product": {
         "launch": Free(2.5e-6, 1e-7, 3e-4),
@@ -215,6 +223,7 @@ FREE: dict[str, dict[str, Free]] = {
         "store": Free(0.5, 1e-3, 30),
         "token": Free(5e-8, 1e-10, 1e-5),
         "outside": Free(0.05, 1e-4, 0.9999),
+        "host": Free(3e-5, 1e-6, 1e-3),
     },
     "decode": {
         "launch": LAUNCH,
@@ -226,6 +235,7 @@ FREE: dict[str, dict[str, Free]] = {
         "head": Free(5e-8, 1e-10, 1e-5),
         "split": Free(1e-6, 1e-8, 5e-5),
         "outside": Free(0.02, 1e-5, 0.9999),
+        "host": Free(3e-5, 1e-6, 1e-3),
     },
     "collective": {
         "launch": Free(6e-6, 5e-7, 5e-4),
@@ -235,6 +245,7 @@ FREE: dict[str, dict[str, Free]] = {
         "overlap": Free(1.5, 1.0, 8.0),
         "change": Free(1e-5, 1e-7, 1e-3),
         "small": Free(0.2, 0.002, 0.9995),
+        "crowd": Free(0.3, 1e-3, 1),
     },
     "sparse": {
         "launch": LAUNCH,
@@ -318,13 +329,13 @@ class Model(NamedTuple):
     names: tuple[str, ...]
     hopper: bool = False
     host: float = 0.0  # seconds that its host's time starts from, if not where FREE says
-    inside: bool = False  # a module, whose host may take longer than any kernel's launch
+    launched: float = 0.0  # seconds of a launch at most, if not what FREE says
 
     def ends(self, name: str) -> Free:
         """A number's start and ends on the GPUs that are fitted."""
         free = FREE[self.form][name]
-        if self.inside and name == "launch":
-            return free._replace(most=LAUNCHED)
+        if self.launched and name == "launch":
+            return free._replace(most=self.launched)
         if self.host and name == "host":
             return free._replace(start=self.host)
         bounded = self.hopper and self.form == "experts" and name == "draw"
@@ -401,19 +412,43 @@ def seen_rows(group: Group) -> Any:
     return np.array([zlib.crc32(repr(tuple(map(float, line))).encode()) % 3 > 0 for line in lines])
 
 
-def models_of(form: str, variant: str, ran: str) -> Iterator[Model]:
-    """A model for every combination of the numbers that are tried one after the other. `ran`: the kernel's name."""
-    fixed: dict[str, Any] = {}
-    names = tuple(FREE[form])
+class Place(NamedTuple):
+    """Where kernels were measured: `hosted`: no graph held them, a host started each; `pcie`: between the GPUs."""
+
+    hosted: bool
+    pcie: bool
+
+
+def place_of(groups: list[Group]) -> Place:
+    """The place of groups that are fitted together."""
+    gpus = [load_hardware(group.gpu) for group in groups]
+    return Place(all(gpu.vendor == "Intel" for gpu in gpus), all(links_of(gpu).over_pcie for gpu in gpus))
+
+
+def names_of(form: str, variant: str, place: Place) -> tuple[str, ...]:
+    """The numbers of a form that are free for a variant."""
+    without: set[str] = set()
     if form == "product" and variant.partition("/")[0] not in QUANTISED:
-        names = tuple(name for name in names if not name.startswith("quantise"))
+        without |= {"quantise", "quantise_memory", "quantise_row"}
     if form == "product" and not variant.startswith("fp8-block128"):
-        names = tuple(name for name in names if name not in ("later", "host"))
-    if form in ("prefill", "decode") and "window" not in variant and "wide" not in variant:
-        names = tuple(name for name in names if name != "outside")
-    tried = CHOICES[form]
+        without |= {"later"} if place.hosted else {"later", "host"}
+    if form == "collective" and not place.pcie:
+        without |= {"crowd"}
+    if form in ("prefill", "decode"):
+        without |= set() if place.hosted else {"host"}
+        without |= set() if "window" in variant or "wide" in variant else {"outside"}
+    return tuple(name for name in FREE[form] if name not in without)
+
+
+def models_of(form: str, variant: str, ran: str, place: Place) -> Iterator[Model]:
+    """A model for every combination of the numbers that are tried one after the other. `ran`: the kernel's name."""
+    names, tried = names_of(form, variant, place), CHOICES[form]
+    if form == "prefill" and "latent" in variant and place.pcie:
+        tried = tried | {"queries": (16, 32, 64, 128, 256)}  # keys of 192 leave workstations' SMs less room for queries
+    if form == "sparse" and "decode" in variant:
+        tried = tried | {"parts": (64,)}  # a host may hide what few sequences take, and no kernel leaves SMs idle
     for values in itertools.product(*tried.values()):
-        yield Model(form, fixed | dict(zip(tried, values, strict=True)), names)
+        yield Model(form, dict(zip(tried, values, strict=True)), names)
     if form == "module":
         yield Model(form, {}, names, host=HELD_BACK)
     triton = "flashinfer" not in ran and any(name in ran for name in TRITON)
@@ -467,9 +502,10 @@ def choose(form: str, variant: str, groups: list[Group]) -> tuple[Model, Any]:
     few = [thinned(group, FEW // math.ceil(len({group.gpu for group in groups}) / 2)) for group in groups]
     hopper = all(load_hardware(group.gpu).architecture == "Hopper" for group in groups)
     inside = any("rest" in group.sizes for group in groups)
+    most = LAUNCHED[variant.startswith("latent/decode")] if inside else 0.0
     models = [
-        each._replace(hopper=hopper, inside=inside)
-        for each in models_of(form, variant, min(group.kernel for group in groups))
+        each._replace(hopper=hopper, launched=most)
+        for each in models_of(form, variant, min(group.kernel for group in groups), place_of(groups))
     ]
     tried = [solve(model, few, steps=10) for model in models]
     best = min(range(len(models)), key=lambda each: tried[each][1])

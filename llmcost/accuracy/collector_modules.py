@@ -19,7 +19,7 @@ from llmcost.machine.chip import Chip, chip_of
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.forms_products import WIDTHS
 from llmcost.machine.kernel_sequences import sparse_of, sparse_sizes, sparse_variants
-from llmcost.machine.kernel_times import decode_sizes, prefill_sizes
+from llmcost.machine.kernel_times import prefill_sizes
 from llmcost.machine.kernels import figures_of
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds, least_kernel_seconds
@@ -44,6 +44,7 @@ MODELS = {  # names in the tables, without their owners -> ours
     "GLM-5.2": "glm-5.2",
     "MiniMax-M3": "minimax-m3",
 }
+SEEN = 1.3  # times the host's time from which on a module's kernels are seen
 FASTEST, HELD_BACK = 0.02, 1.5  # rows of a table, and how often their other kernels' time, that hold a host to blame
 BY_HOST = "dsa_context_module"  # whose kernels a host starts, which takes longer where it quantises too
 CACHES = {"bfloat16": "bf16", "fp8": "fp8", "fp8_e4m3": "fp8"}
@@ -189,8 +190,7 @@ def attention_of(group: Group) -> tuple[str, tuple[str, ...], Arrays, list[str]]
             sizes |= {name: sizes[name] + more[name] for name in ("keys", "read")}
         return "sparse", sparse_variants(op), sizes, names
     types = "fp8" if group.sizes["cache"] == "fp8" else "bf16"
-    form, sizes = ("decode", decode_sizes(op)) if op.decode else ("prefill", prefill_sizes(op))
-    return form, (f"bf16/{types}/latent/module",), sizes, names
+    return "prefill", (f"bf16/{types}/latent/module",), prefill_sizes(op), names
 
 
 def kernels_group(group: Group, engine: EngineSpec) -> Group | None:
@@ -203,7 +203,8 @@ def attention_group(group: Group, engine: EngineSpec) -> Group | None:
     """A module's rows for its attention's form: `rest` is what the other operators take, `host` what the host does.
 
     The host is taken to hold back the fastest rows, where these take far longer than their other kernels, and to take
-    what those near them take in the median. None where a figure of the GPU is not known.
+    what those near them take in the median. Rows of not much more say nothing of a kernel, and are left out. None where
+    a figure of the GPU is not known, or no row is left.
     """
     times = seconds_by_operator(group, module_efficiency(group, engine, None))
     form, variants, sizes, names = attention_of(group)
@@ -215,6 +216,8 @@ def attention_group(group: Group, engine: EngineSpec) -> Group | None:
     held = float(np.median(group.seconds[group.seconds < HELD_BACK * floor])) if floor > HELD_BACK * other else 0.0
     sizes |= {"f": compute, "rest": rest, "host": held}
     found = group._replace(form=form, variant=variants[0], sizes=sizes)
+    seen = group.seconds > SEEN * held
     if form == "sparse" and engine.figures.get("attention.dense"):
-        found = share_of(found, group.sizes["keys"] > sizes["places"])
+        seen &= group.sizes["keys"] > sizes["places"]
+    found = share_of(found, seen)
     return found if len(found.seconds) else None

@@ -36,7 +36,7 @@ from llmcost.specs.catalog import load_hardware
 # Whole modules, and how attention is fitted where it was not measured alone: as sparse, as a latent's, or not.
 MODULES = {
     "mla_context_module": "latent",
-    "mla_generation_module": "latent",
+    "mla_generation_module": "",
     "wideep_context_mla": "",
     "wideep_generation_mla": "",
     "dsa_context_module": "sparse",

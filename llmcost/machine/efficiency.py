@@ -112,6 +112,9 @@ class OwnKernels(Protocol):
     def together(self, operators: Sequence[Operator], seconds: Sequence[Number]) -> list[Number]:
         """Seconds of each operator of a pass, where some run in one kernel or at the same time."""
 
+    def unmeasured(self, operators: Sequence[Operator]) -> tuple[str, ...]:
+        """Kinds of kernels among these that it has none for, in words."""
+
     def longest_seconds(self, operators: Sequence[Operator]) -> Number:
         """Seconds of decode for each key that the longest sequence has more than the mean one."""
 

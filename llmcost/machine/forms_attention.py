@@ -24,6 +24,7 @@ class Prefill(NamedTuple):
     token: float  # seconds of an SM a token
     queries: int  # queries in a tile
     outside: float = 0.0  # share of the pairs outside of the window that is computed all the same
+    host: float = 0.0  # seconds in which the host launches its kernels, where these were not in a CUDA graph
 
 
 class Decode(NamedTuple):
@@ -41,6 +42,7 @@ class Decode(NamedTuple):
     parts: int  # into how many parts the keys are split at most
     outside: float = 0.0  # share of the keys outside of the window that is read all the same
     split: float = 0.0  # seconds of adding up the parts, where keys are split
+    host: float = 0.0  # as of prompts
 
 
 class Exchange(NamedTuple):
@@ -53,6 +55,7 @@ class Exchange(NamedTuple):
     overlap: float
     change: float  # seconds more that an empty one takes in the way that reaches that share
     small: float  # share of the link's bandwidth in the way that small arrays are sent
+    crowd: float = 0.0  # exponent by which these shares fall as more than two GPUs send through one host
 
 
 def prefill_seconds(
@@ -90,7 +93,8 @@ def prefill_seconds(
     moved = batch * (2 * queries * heads * (d + dv) + 2 * fresh + (keys - queries) * kv_heads * (d + dv) * cache_bytes)
     rate = f.bandwidth * x.memory
     stored = batch * fresh * (2 + cache_bytes) * x.store / rate + batch * queries * x.token / f.sms
-    return x.launch + overlapped((computed, longest, moved / rate), x.overlap) + stored
+    seconds = x.launch + overlapped((computed, longest, moved / rate), x.overlap) + stored
+    return overlapped((seconds, x.host), x.overlap) if x.host else seconds
 
 
 def decode_seconds(
@@ -121,7 +125,8 @@ def decode_seconds(
     in_parts = maximum(steps / parts, minimum(steps, LEAST_STEPS))
     computed = least((waves * (x.start + steps * step), waves * (x.start + in_parts * step) + x.split))
     moved = batch * kv_heads * inside * key_bytes / (f.bandwidth * x.memory)
-    return x.launch + overlapped((moved, computed), x.overlap) + batch * heads * x.head / f.sms
+    seconds = x.launch + overlapped((moved, computed), x.overlap) + batch * heads * x.head / f.sms
+    return overlapped((seconds, x.host), x.overlap) if x.host else seconds
 
 
 def collective_seconds(x: Exchange, link: Number, payload: Number, gpus: Number) -> Number:
@@ -130,6 +135,8 @@ def collective_seconds(x: Exchange, link: Number, payload: Number, gpus: Number)
     Each sends (gpus - 1) / gpus of the array, and reaches a share of the link that grows with them. A single GPU: 0.
     """
     sent = payload * (gpus - 1 + x.pair) / (gpus * link)
+    if x.crowd:
+        sent = sent * maximum(1, gpus / 2) ** x.crowd
     start = x.launch + x.peer * maximum(0, gpus - 2)
     small = overlapped((start, sent / x.small), x.overlap)
     large = overlapped((start + x.change, sent / x.link), x.overlap)

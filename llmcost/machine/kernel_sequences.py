@@ -10,7 +10,7 @@ from llmcost.ground.units import BITS
 from llmcost.machine.forms_products import WIDTHS, product_seconds
 from llmcost.machine.forms_sequence import choice_seconds, recurrence_seconds, scores_seconds, sparse_seconds
 from llmcost.machine.kernels import Kernels, figures_of
-from llmcost.model.operators import Attention, CausalConv, GroupedGemm, Scan
+from llmcost.model.operators import Attention, CausalConv, Gemm, GroupedGemm, Operator, Scan
 from llmcost.specs.hardware import HardwareSpec
 
 LATENT = (
@@ -18,6 +18,26 @@ LATENT = (
     512,
 )  # sizes of a key and a value in DeepSeek's and GLM's latents, which prompts attend to as decode does
 CHANNELS = 128  # of a convolution, which a block is counted for
+
+
+ATTENDED = {
+    "latent": "attention to chosen latents",
+    "grouped": "attention to chosen keys",
+    "compressed": "attention to compressed keys",
+}
+
+
+def word_of(op: Operator) -> str:
+    """What kind of kernel an operator is, of those that an engine has numbers of, or should have; empty for others."""
+    if isinstance(op, Scan):
+        return "linear attention" if op.delta else "state-space scans"
+    if isinstance(op, CausalConv):
+        return "short convolutions"
+    if isinstance(op, Attention):
+        return "indexers" if op.name == "indexer" else ATTENDED.get(sparse_of(op), "attention")
+    if isinstance(op, GroupedGemm):
+        return "experts" if op.facts.expert == "routed" else "products of each head" * op.name.startswith("absorb_")
+    return "matrix products" if isinstance(op, Gemm) else ""
 
 
 def absorbed_seconds(op: GroupedGemm, own: Kernels, hardware: HardwareSpec, compute: str) -> Number | None:
@@ -68,9 +88,9 @@ def sparse_of(op: Attention) -> str:
 def sparse_variants(op: Attention) -> tuple[str, ...]:
     """The variants of its form, the nearest first: of decode, or of a cache in 8 bits, before all."""
     name = sparse_of(op)
-    eight = "/fp8" if is_eight(op) else ""
+    caches = ("/fp8", "") if is_eight(op) else ("", "/fp8") if name == "compressed" else ("",)  # which is always in fp8
     ends = ("/decode", "") if op.decode else ("",)
-    return tuple(dict.fromkeys(f"{name}{end}{cache}" for end in ends for cache in (eight, ""))) if name else ()
+    return tuple(f"{name}{end}{cache}" for end in ends for cache in caches) if name else ()
 
 
 def is_eight(op: Attention) -> bool:

@@ -36,6 +36,7 @@ from llmcost.machine.kernel_sequences import (
     recurrent_seconds,
     sparse_attention_seconds,
     sparse_of,
+    word_of,
 )
 from llmcost.machine.kernels import Fitted, Kernels, figures_of, load_kernels
 from llmcost.model.formats import FORMATS
@@ -184,6 +185,11 @@ class EngineKernels(NamedTuple):
             # The experts' numbers hold what is done around them.
             return 0 if around and self.own.fits.get("experts") else self._elementwise(op)
         return self._collective(op) if isinstance(op, Collective) else None
+
+    def unmeasured(self, operators: Sequence[Operator]) -> tuple[str, ...]:
+        """Kinds of kernels among these that the engine has no numbers of, in words: shares of the peaks price them."""
+        kinds = {op: word for op in operators if (word := word_of(op))}
+        return tuple(dict.fromkeys(word for op, word in kinds.items() if self.seconds(op) is None))
 
     def longest_seconds(self, operators: Sequence[Operator]) -> Number:
         """Seconds of decode for each key that the longest sequence has more than the mean one.
@@ -397,7 +403,7 @@ def _is_latent(op: Attention) -> bool:
 def _ends(op: Attention) -> tuple[str, ...]:
     """The ends of a variant's name for an attention, the nearest first."""
     if _is_latent(op):
-        return ("/latent/module", "/latent")
+        return ("/latent",) if op.decode else ("/latent/module", "/latent")
     head = number_behind(op.d)
     size = f"/{head}" if head not in (None, USUAL_HEAD) else ""
     if op.span == "window":

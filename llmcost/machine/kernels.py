@@ -137,7 +137,10 @@ class Kernels(NamedTuple):
         return self._replace(fits=fits)
 
     def without_host(self, others: Kernels) -> Kernels:
-        """The same, with another engine's numbers in place of those that hold the host's launches."""
+        """The same, with another engine's numbers in place of those that hold the host's launches, or are missing.
+
+        Missing ones are taken of what both have from one library: an indexer's kernels, and attention by its choice.
+        """
         fits = {
             form: {
                 variant: others.fits.get(form, {}).get(variant, fit) if fit.by_host() else fit
@@ -145,6 +148,8 @@ class Kernels(NamedTuple):
             }
             for form, variants in self.fits.items()
         }
+        for form in SHARED:
+            fits[form] = others.fits.get(form, {}) | fits.get(form, {})
         return self._replace(fits=fits)
 
     def find(self, form: str, *variants: str) -> Fitted | None:
@@ -172,6 +177,7 @@ FAMILY_FILES = {  # family of efficiency.py -> file of its GPUs' common numbers,
     "Ampere GDDR": "rtx-pro-6000",
 }
 _SHARES = ("compute", "memory", "quantise_memory", "link", "small", "outside", "by_tokens", "whole", "absent")
+SHARED = ("scores", "choice", "sparse")  # forms of kernels that engines take from the same libraries
 _AMOUNT = number(0, 1e15)
 ERRORS = ("rows", "median", "mean", "other_gpu")  # of a Fitted, in the order in which `errors` of a file has them
 _TILES = {

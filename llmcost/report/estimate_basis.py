@@ -46,7 +46,7 @@ def bases_of(e: Estimate, shown: Shown) -> list[str]:
     said = {
         "textbook": [textbook, *_beyond_limit(e)],
         "limit": [limit, *_held_on_chip(e)],
-        "expected": [*_expected(e.decode.expected.basis), *_errors(e), *shown.engine],
+        "expected": [*_expected(e.decode.expected.basis), *_unmeasured(e), *_errors(e), *shown.engine],
     }
     return [line for basis in shown.bases for line in said[basis]]
 
@@ -76,6 +76,13 @@ def _expected(basis: str) -> list[str]:
     if basis != BASIS:
         return [f"expected  kernel by kernel, {basis}"]
     return ["expected  kernel by kernel, at the shares of peak and bandwidth that others measured of such kernels"]
+
+
+def _unmeasured(e: Estimate) -> list[str]:
+    """The kinds of kernels that stand on no measurement of the engine's own."""
+    if not e.unmeasured:
+        return []
+    return [f"          not measured, at usual shares of peak and bandwidth: {', '.join(e.unmeasured)}"]
 
 
 def _errors(e: Estimate) -> list[str]:

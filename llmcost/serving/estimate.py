@@ -240,6 +240,7 @@ def evaluate(
         accuracy=Accuracy._make([*[efficiency.band(phase) for phase in SERVING], Band()]),
         encoding=None if encoded is None else encoded.answer,
         offload=None if server.offload is None else offloaded(server, w, step),
+        unmeasured=() if efficiency.own is None else efficiency.own.unmeasured([*prompts.layers, *whole_step]),
     )
 
 

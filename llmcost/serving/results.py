@@ -352,7 +352,10 @@ class Accuracy(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """Everything `llmcost estimate` answers."""
+    """Everything `llmcost estimate` answers.
+
+    `unmeasured`: kinds of kernels that the engine has no measured numbers of, in words: shares of the peaks price them.
+    """
 
     schema: str
     model: Model
@@ -370,6 +373,7 @@ class Estimate(NamedTuple):
     accuracy: Accuracy
     encoding: Encoding | None = None
     offload: Offloaded | None = None
+    unmeasured: tuple[str, ...] = ()
 
     def beyond_limit(self) -> list[str]:
         """The phases in which the textbook is faster than the limit by a hundredth or more.
