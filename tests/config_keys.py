@@ -19,7 +19,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 import torch
-from specs.test_families import TYPES, default_config, small_config
+from small_configs import TYPES, default_config, small_config
 from transformers import AutoModelForCausalLM
 
 from llmcost.specs.importer.architectures import FOLDER, HARMLESS_KEYS, all_types, architecture

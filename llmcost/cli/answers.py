@@ -67,12 +67,13 @@ def estimate(
     from shlex import join
 
     from llmcost.report.estimate import estimate_rows, estimate_tables
-    from llmcost.serving.estimate import refuse_of_a_gpu
+    from llmcost.serving.estimate import refuse_idle_link, refuse_of_a_gpu
     from llmcost.simulation.steady import steady
     from llmcost.specs.catalog import load_hardware
 
     spec, chip = o.load_model(model, kind, options, allow_unknown), None if hw is None else load_hardware(hw)
     refuse_of_a_gpu(options, chip)
+    refuse_idle_link(options)
     _refuse_of_tables(basis, hw, form, training=training)
     wanted = ["--launch"] * launch + ["--log"] * log
     launching.check(wanted=wanted, others=["--breakdown"] * breakdown + [*files.places()])
@@ -278,11 +279,12 @@ def explain(
     from llmcost.formulas.finding import at_path
     from llmcost.formulas.quantities import QUANTITIES
     from llmcost.formulas.serving import explain as compute
-    from llmcost.serving.estimate import refuse_of_a_gpu, under_usual
+    from llmcost.serving.estimate import refuse_idle_link, refuse_of_a_gpu, under_usual
     from llmcost.specs.catalog import load_hardware
 
     spec, chip = o.load_model(model, kind, options, allow_unknown), None if hw is None else load_hardware(hw)
     refuse_of_a_gpu(options, chip)
+    refuse_idle_link(options)
     forms = {"--latex": latex, "--json": form.json, "--html": html is not None}
     if sum(forms.values()) > 1:
         raise InputError(f"{' and '.join(name for name, given in forms.items() if given)}: choose one")
@@ -376,11 +378,12 @@ def ops(
     from llmcost.formulas.operators import OperatorRow, phase_operators
     from llmcost.report.ops import operator_table
     from llmcost.report.tables import under
-    from llmcost.serving.estimate import refuse_of_a_gpu, under_usual
+    from llmcost.serving.estimate import refuse_idle_link, refuse_of_a_gpu, under_usual
     from llmcost.specs.catalog import load_hardware
 
     spec, chip = o.load_model(model, kind, options, allow_unknown), None if hw is None else load_hardware(hw)
     refuse_of_a_gpu(options, chip)
+    refuse_idle_link(options)
     _check_files(files, model, hw)
     found = phase_operators(spec, chip, options, phase)
     if chip is not None and files.places():

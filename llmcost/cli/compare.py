@@ -29,12 +29,14 @@ def compare(
     from llmcost.ground.ranges import distinct
     from llmcost.report.compare import comparison_panels, comparison_rows, comparison_tables
     from llmcost.search.compare import compare as compute
+    from llmcost.serving.estimate import refuse_idle_link
 
     money.refuse_lone_pue()
     files.ready(*models, *hw)
     specs, chips = o.load_models(models, kind, given, allow_unknown), o.load_chips(hw)
     distinct("MODEL", [spec.name for spec in specs])
     engines = spelled_out({"engine": given.pop("engine")}, Options)["engine"] if "engine" in given else ()
+    refuse_idle_link(Options(**given))
     found = compute(specs, chips, Options(**given), money.prices(chips), engines)
     if files.places():
         from llmcost.report.charts import Chart

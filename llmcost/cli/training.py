@@ -104,22 +104,8 @@ def train(
     if any(each is not None for each in may):
         with waiting("choosing the layout"):
             options, spends = _with_budget(may, spec, chip, options)
-    if explain is not None:
-        from llmcost.cli.output import show_explanations
-        from llmcost.formulas.explanations import Explanations
-        from llmcost.formulas.finding import at_path
-        from llmcost.formulas.training import explain_training
-        from llmcost.formulas.training_quantities import QUANTITIES
-
-        if form.csv or form.markdown or breakdown or files.html is not None:
-            raise InputError("--explain: as text, or with --json, and with --plot")
-        files.ready(model, hw)
-        found = explain_training(spec, chip, options, explain)
-        files.write(partial(_drawn, spec, chip, options, found))
-        words = "" if at_path(explain, QUANTITIES) else explain
-        explained = Explanations(spec.name, tuple(found), options.engine)
-        show_explanations(explained, words, as_json=form.json, unknown=spec.unknown_keys)
-        return
+    if explain is not None and (form.csv or form.markdown or breakdown or files.html is not None):
+        raise InputError("--explain: as text, or with --json, and with --plot")
     files.ready(model, hw)
     with waiting("choosing the layout"):
         answer = compute(spec, chip, options)
@@ -128,6 +114,19 @@ def train(
         asked = f"--global-batch {options.global_batch:,} counts sequences"
         step = f"{amount(answer.run.tokens_per_step)} tokens a step"
         say(f"note: {asked}: of {answer.run.seq:,} tokens each, {step}")
+    if explain is not None:
+        from llmcost.cli.output import show_explanations
+        from llmcost.formulas.explanations import Explanations
+        from llmcost.formulas.finding import at_path
+        from llmcost.formulas.training import explain_training
+        from llmcost.formulas.training_quantities import QUANTITIES
+
+        found = explain_training(spec, chip, options, explain)
+        files.write(partial(_drawn, spec, chip, options, found))
+        words = "" if at_path(explain, QUANTITIES) else explain
+        explained = Explanations(spec.name, tuple(found), options.engine)
+        show_explanations(explained, words, as_json=form.json, unknown=spec.unknown_keys)
+        return
     files.write_report(partial(_reported, spec, chip, options, answer), lambda: train_tables(answer))
     if not breakdown:
         form.show(

@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Literal, NamedTuple, TextIO
 
 from llmcost.ground.errors import not_finite
-from llmcost.report.words import spoken, told
+from llmcost.report.words import told
 from llmcost.report.wrapping import fill, pieces, wide
 from llmcost.specs.optimised import OPTIMISED
 
@@ -100,8 +100,6 @@ def to_text(tables: Iterable[Table], width: int | None = None, coloured: bool = 
 
 def told_table(table: Table) -> Table:
     """A table in the language that is spoken."""
-    if spoken() == "en":
-        return table
     return table._replace(
         title=told(table.title),
         columns=tuple(map(told, table.columns)),

@@ -71,7 +71,7 @@ def ask(
     engine = engine_of(hardware, options)
     chosen = {name: getattr(options, name) for name in ("schedule", "context_parallel") if getattr(options, name)}
     node = options.gpus_per_node or hardware.gpus_in_a_node()
-    batch = options.global_batch or usual_batch(model, seq, min(gpus, usual_batch(model, seq, 1)))
+    batch = options.global_batch or usual_batch(model, seq, gpus)
     share = 1 if memory_utilization is None else memory_utilization
     check_share("--memory-utilization", share)
     chip = training_chip(hardware, recipe, Layout(dp=gpus, gpus_per_node=node))

@@ -129,7 +129,7 @@ def _thinned(
         fails = left & ~np.broadcast_to(rule.holds, left.shape)
         if fails.any():
             example = _single(base, columns, int(np.flatnonzero(fails)[0]))
-            broken.append(Broken(list(rules(example, shape, seq))[number].problem(example), int(fails.sum())))
+            broken.append(Broken(list(rules(example, shape, seq))[number].message(example), int(fails.sum())))
             left &= ~fails
     return _kept(columns, left), broken
 

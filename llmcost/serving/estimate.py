@@ -488,6 +488,14 @@ def refuse_of_a_gpu(options: Options, hardware: HardwareSpec | None) -> None:
             raise InputError(f"{option.typed(value)}: it says what a GPU does; give the GPU too, with --hw")
 
 
+def refuse_idle_link(options: Options) -> None:
+    """Raise InputError for what joins GPUs where there is one, and nothing is copied to it from the host."""
+    if options.link is None or options.offload is not None or options.prefill_gpus is not None:
+        return
+    if all(getattr(options, name) in (None, 1) for name in ("gpus", *DEGREES)):
+        raise InputError(f"--link {options.link}: it changes nothing on one GPU; give --gpus or --offload too")
+
+
 def _check_sizes(model: ModelSpec, options: Options) -> tuple[Number, Number]:
     """Context and prompt. Raises InputError where a size makes no sense, or the model or context is too short."""
     out = options.output or 0

@@ -183,6 +183,10 @@ def _refuse_alone(options: Options, chosen: SimulationOptions) -> None:
     if chosen.burstiness != gaps.value and options.rate is None:
         raise InputError(f"{gaps.flag} {chosen.burstiness:g}: the shape of the gaps at a rate; give --rate too")
     options.refuse_alone()
+    if chosen.seed and not _draws(options, chosen):
+        raise InputError(
+            f"--seed {chosen.seed}: nothing is drawn; give --rate, --range-ratio, --lengths or --log-normal too"
+        )
     if not chosen.prefix_caching and chosen.trace is None and not options.prefix_hit:
         raise InputError(
             "--no-prefix-caching: no prompts begin alike; give --prefix-hit, or a --trace whose prompts do"
@@ -192,6 +196,14 @@ def _refuse_alone(options: Options, chosen: SimulationOptions) -> None:
         option, needed = known[name], known[other]
         if given[name] != option.value and given[other] in (needed.value, 0):
             raise InputError(f"{option.flag}: it changes nothing alone; give {needed.flag} too")
+
+
+def _draws(options: Options, chosen: SimulationOptions) -> bool:
+    """Whether anything of the traffic is drawn: when requests come, how long they are, or how they begin."""
+    if options.rate is not None or chosen.trace is not None:
+        return options.rate is not None
+    drawn = chosen.lengths is not None or chosen.log_normal is not None
+    return drawn or options.range_ratio not in (None, 1) or (bool(options.prefix_hit) and chosen.prefixes > 1)
 
 
 def limits_of(chosen: SimulationOptions) -> dict[str, float]:

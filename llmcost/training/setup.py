@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from llmcost.specs.training_engine import TrainingEngine
     from llmcost.training.results import Spread
 
+LEFT_AWAY = 0.05  # of the usual tokens of a step, at most, for the GPUs to share them evenly
 DEALT = ("--first-stage-layers", "--last-stage-layers", "--account-for")
 BATCH_TOKENS = Constant(
     4 * 2**20, "Llama 3 405B begins with 4M tokens a batch (arXiv 2407.21783, section 3.4.1)", "tokens of a step"
@@ -97,8 +98,10 @@ def setup_of(
     asked = Layout(gpus_per_node=hardware.gpus_in_a_node())._replace(**engine.layout() | given)
     gpus = options.gpus or asked.gpus()
     base = _data_parallel(asked, gpus, given)
+    batch_of = None
     if options.global_batch is None:
-        base = base._replace(global_batch=usual_batch(model, seq, base.micro_batch * base.dp))
+        batch_of = partial(batch_of_a_layout, usual_batch(model, seq, gpus))
+        base = base._replace(global_batch=batch_of(base.micro_batch * base.dp))
     reached = efficiency or efficiency_of(hardware, options, recipe, gpus, engine)
     divided = None if efficiency is not None else divided_of(model, hardware, options, gpus)
     chip = training_chip(hardware, recipe, base._replace(dp=gpus, tp=1, cp=1, pp=1))
@@ -106,7 +109,6 @@ def setup_of(
     if {"tp", "pp", "zero", "recompute"} <= given.keys():
         refuse_sending(options, at.layout.ep)
         return at.resolved(), False
-    batch_of = None if options.global_batch is not None else partial(usual_batch, model, seq)
     at = at._replace(layout=automatic(at, gpus, given, chip.usable, batch_of, needs, axes)).resolved()
     refuse_idle(engine_of(hardware, options, at.layout.zero), options)
     refuse_sending(options, at.layout.ep)
@@ -300,13 +302,20 @@ def sequence_of(model: ModelSpec, seq: int | None) -> int:
     return seq
 
 
-def usual_batch(model: ModelSpec, seq: int, at_once: int) -> int:
-    """Sequences of a step where none are given: as the model was trained, or about BATCH_TOKENS, in whole tokens.
+def usual_batch(model: ModelSpec, seq: int, gpus: int) -> int:
+    """Sequences of a step where none are given: as the model was trained, or about BATCH_TOKENS, in whole sequences.
 
-    They are a multiple of those that run `at_once`, the nearest one below, and at least these.
+    The GPUs share them evenly, or as large a part of these as leaves away at most LEFT_AWAY of the tokens.
     """
     tokens = int(BATCH_TOKENS.value) if model.trained is None else model.trained.batch_tokens
-    return max(at_once, tokens // seq // at_once * at_once)
+    whole = max(1, tokens // seq)
+    shared = (whole // part * part for part in range(min(gpus, whole), 0, -1) if gpus % part == 0)
+    return next(each for each in shared if each >= (1 - LEFT_AWAY) * whole)
+
+
+def batch_of_a_layout(usual: int, at_once: int) -> int:
+    """The usual sequences of a step on a layout that runs so many at once: of these the most that are a multiple."""
+    return max(at_once, usual // at_once * at_once)
 
 
 def reliability_of(options: Options) -> Reliability:

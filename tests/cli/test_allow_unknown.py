@@ -60,6 +60,15 @@ def test_json_says_which_keys_were_left_out(run, command, path):
     assert "left out" in document["warnings"][0]
 
 
+def test_a_key_that_is_understood_is_read_and_a_note_says_so(cli, path):
+    asked = ["estimate", path, "--json", "--allow-unknown", "strange"]
+    answer = cli(*asked, "--allow-unknown", "hidden_size")
+    assert "note: " in answer.err
+    assert "--allow-unknown hidden_size: it is understood, and read as without that" in answer.err
+    assert "it is understood" not in cli(*asked).err
+    assert json.loads(answer.out)["model"]["params"] == json.loads(cli(*asked).out)["model"]["params"]
+
+
 def test_a_spec_that_was_imported_so_still_warns(run, path, tmp_path):
     spec = tmp_path / "spec.yaml"
     spec.write_text(run("import", path, "--allow-unknown", "strange").out, "utf-8")

@@ -297,7 +297,8 @@ def test_what_a_gpu_does_is_not_asked_without_one(cli, typed):
         assert (answer.code, answer.out) == (2, "")
         assert f"llmcost: {option}" in answer.err
         assert "give the GPU too, with --hw" in answer.err
-    assert cli("estimate", "gpt2", "--hw", "h100", *words).code == 0
+    gpus = ["--gpus", 2] if option == "--link" else []  # which it joins
+    assert cli("estimate", "gpt2", "--hw", "h100", *words, *gpus).code == 0
 
 
 @pytest.mark.parametrize(
@@ -346,6 +347,10 @@ def test_a_plan_and_a_comparison_of_bench_come_in_every_form(cli):
         (["explain", "gpt2", "--hw", "h100", "--prefix-hit", "0.5"], "--prefix-hit 0.5: of a mix of requests"),
         (["explain", "gpt2", "--hw", "h100", "--draft", "ngram"], "--draft ngram: it changes nothing alone"),
         (["simulate", "gpt2", "--hw", "h100", "--rate", 4, "--no-prefix-caching"], "no prompts begin alike"),
+        (["simulate", "gpt2", "--hw", "h100", "--concurrency", 4, "--seed", 3], "--seed 3: nothing is drawn"),
+        (["estimate", "gpt2", "--hw", "h100", "--link", "pcie4"], "--link pcie4: it changes nothing on one GPU"),
+        (["compare", "gpt2", "--hw", "h100", "--link", "pcie4", "--gpus", 1], "it changes nothing on one GPU"),
+        (["train", "gpt2", "--hw", "h100", "--gpus", 1, "--schedule", "1f1b", "--explain", "mfu"], "where --pp is 1"),
         (["train", "gpt2", "--hw", "h100", "--gpus", 1, "--schedule", "1f1b"], "it changes nothing where --pp is 1"),
         (["train", "gpt2", "--hw", "h100", "--gpus", 1, "--context-parallel", "ring"], "nothing where --cp is 1"),
         (["train", "gpt2", "--hw", "h100", "--gpus", 1, "--sequence-parallel"], "nothing where --tp is 1"),

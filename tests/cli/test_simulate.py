@@ -66,7 +66,7 @@ def test_overload_is_said(cli):
         ("input_tokens,output_tokens,arrival_s\n1,2,0\n1,2,1e300\n", ":3: arrival_s: cannot be '1e300': a number"),
         ("[]\n", ": an empty list: it has no requests"),
         ("input_tokens,output_tokens\n1,2\n", ":2: arrival_s: this field is missing"),
-        ("input_tokens,output_tokens,arrival_s\n1,200000,0\n", ":2: a request of 1 tokens in and 200,000 out"),
+        ("input_tokens,output_tokens,arrival_s\n1,200000,0\n", ":2: a request of 1 token in and 200,000 out"),
     ],
 )
 def test_a_trace_that_cannot_be_used_is_refused_with_its_line(cli, tmp_path, text, place):

@@ -113,7 +113,7 @@ def test_illegal_spreads_are_counted_by_the_rule_they_break():
     ways = space(asked.base, asked.gpus, shape_of(asked.model), asked.seq, asked.choices)
     assert ways.spreads == 20  # ways to share three factors of 2 among tp, cp, pp and dp: 6·5·4/6
     assert [(each.layouts, each.rule) for each in ways.illegal] == [
-        (1, "--tp 8 does not divide the 12 attention heads of gpt2")
+        (1, "--tp 8 does not divide the 12 attention heads of gpt2; nearest: 6 or 12")
     ]
     assert set(ways.columns) == {*DEGREES, "micro_batch", "vp"}
 

@@ -133,6 +133,13 @@ def test_links_that_are_not_known_leave_out_what_uses_them():
     assert node.unfit["links"] > 0
 
 
+@pytest.mark.parametrize("serve", [[], ["--serve"]])
+def test_a_degree_that_no_layout_has_is_told_with_the_nearest_ones(cli, serve):
+    answer = cli("plan", "llama3-8b", "--hw", "h100", "--gpus", 12, "--tp", 3, *serve)
+    assert answer.code == 1
+    assert "--tp 3 does not divide the 32 attention heads of llama3-8b; nearest: 2 or 4" in answer.out
+
+
 # -- the command ------------------------------------------------------------------------------------
 
 SMALL = [

@@ -167,9 +167,9 @@ def document_of(
     if has_encoder(keys, classes_named(whole, place)):
         data["encoder"] = encoder_of(keys)
     data |= what_is_counted(whole, data, counted, has_towers="has_towers" in keys.family)
-    data["notes"] = notes or None
     keys.refuse_what_is_left(keys.given)
     keys.refuse_what_is_not_there()
+    data["notes"] = [*notes, *keys.read_anyway()] or None
     data["unknown_keys"] = keys.left_out or None
     return Document(file, {key: value for key, value in data.items() if value is not None}, {}, keys.origin)
 

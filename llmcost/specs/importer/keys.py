@@ -295,6 +295,11 @@ class Keys:
         if absent is not None:
             raise NoSuchKeyError([absent], f"{self.file} has no such key")
 
+    def read_anyway(self) -> list[str]:
+        """Notes on keys that may be left out, and are read, as they are understood."""
+        read = sorted((self.allowed & self.given.keys()) - {*self.left_out})
+        return [f"--allow-unknown {key}: it is understood, and read as without that" for key in read]
+
     def _is_looked_at(self, key: str) -> bool:
         """Whether a key was read, or need not be read."""
         known = key in self.asked or key in DRAFTS or key in OTHER_PARTS
