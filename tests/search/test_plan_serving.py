@@ -20,7 +20,7 @@ LENGTHS = Options(prompt=512, output=64)
 
 def asked(model="llama3-8b", hardware="h100-sxm", gpus=8, ttft=None, tpot=None, options=LENGTHS):
     spec, chip = load_model(model), load_hardware(hardware)
-    return ServingQuestion(spec, chip, gpus, workload_of(spec, chip, options), ttft, tpot)
+    return ServingQuestion(spec, chip, gpus, workload_of(spec, chip, options, mix=True), ttft, tpot)
 
 
 def estimated(question, layout, concurrency):
