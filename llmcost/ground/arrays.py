@@ -23,6 +23,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "max": np.maximum,
     "min": np.minimum,
     "<=": np.less_equal,
+    "expm1": np.expm1,
 }
 
 

@@ -98,7 +98,7 @@ def _errors(e: Estimate) -> list[str]:
     if kind == OWN_RUNS:
         known = [each for each in said if UNKNOWN not in each]
         return [f"error     {kind}:", *(f"          {each}" for each in known)]
-    whose = "optimised engines'" if e.workload.of_no_program() else f"{e.workload.engine}'s"
+    whose = "optimised engines'" if e.workload.of_no_program() else f"under {e.workload.engine},"
     return [
         f"error     {whose} published runs of {kind} that no share was fitted to:",
         *(f"          {each}" for each in said),

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from llmcost.ground.arrays import play
+from llmcost.ground.arrays import FUNCTIONS, play
+from llmcost.ground.compiling import CODE
 from llmcost.ground.recording import Tape
 
 
@@ -16,3 +17,11 @@ def test_an_operation_that_many_formulas_need_is_done_once_and_one_that_none_nee
     assert product.tolist() == [[9, 12], [15, 20]]
     assert quotient.tolist() == [[1, 0.75], [5 / 3, 1.25]]
     assert len(tape.program([first, second, unused]).operations) == 6
+
+
+def test_what_is_compiled_can_be_played_on_arrays_too():
+    """A sweep takes what an estimate in a loop takes: e^x - 1 of experts under an engine was missing."""
+    assert FUNCTIONS.keys() == CODE.keys()
+    tape = Tape()
+    (found,) = play(tape.program([tape.input("x").apply("expm1", tape.input("x"))]), {"x": np.array([0.0, 1.0])})
+    assert found.tolist() == [0, np.expm1(1)]

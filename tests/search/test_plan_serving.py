@@ -20,7 +20,7 @@ LENGTHS = Options(prompt=512, output=64)
 
 def asked(model="llama3-8b", hardware="h100-sxm", gpus=8, ttft=None, tpot=None, options=LENGTHS):
     spec, chip = load_model(model), load_hardware(hardware)
-    return ServingQuestion(spec, chip, gpus, workload_of(spec, chip, options), ttft, tpot)
+    return ServingQuestion(spec, chip, gpus, workload_of(spec, chip, options, mix=True), ttft, tpot)
 
 
 def estimated(question, layout, concurrency):
@@ -68,18 +68,20 @@ def test_requests_in_flight_are_the_most_that_keep_every_limit(limits):
     """One more request a rank misses what bounds it, or is served no faster: some would be preempted."""
     question = asked("llama3-70b", gpus=16, **limits)
     for each in plan_serving(question, top=5).best:
+        most = question.workload.max_num_seqs
         counts = (each.concurrency, each.concurrency + each.layout.dp)
         here, more = (serve(question, [each.layout], np.array([[n / each.layout.dp]])) for n in counts)
 
-        def kept(served):
+        def kept(served, number):
             return {
+                "max_num_seqs": most is None or number <= most * each.layout.dp,  # noqa: B023 - called here
                 "memory": bool(served.fits[0, 0]),
                 "ttft": question.ttft is None or served.ttft_seconds[0, 0] <= question.ttft,
                 "tpot": question.tpot is None or served.tpot_seconds[0, 0] <= question.tpot,
             }
 
-        assert all(kept(here).values())
-        if each.bound != "requests" and kept(more)[each.bound]:
+        assert all(kept(here, counts[0]).values())
+        if each.bound != "requests" and kept(more, counts[1])[each.bound]:
             assert more.tokens_per_s[0, 0] <= 1.001 * here.tokens_per_s[0, 0]  # of many, not all numbers are tried
         else:
             assert each.bound != "requests" or each.concurrency == 4096 * each.layout.dp

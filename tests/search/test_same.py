@@ -194,6 +194,6 @@ def test_the_load_and_the_single_pass_say_of_which_batch_they_are(cli):
     shown = cli("estimate", "llama3-8b", "--hw", "h100", "--prompt", 1000, "--output", 100, "--concurrency", 32).out
     assert "One prompt pass and one decode step at batch 1, whatever the load (which stands above):" in shown
     assert shown.startswith(
-        "Llama 3 8B on NVIDIA H100 SXM5 80GB: bf16, 32 requests in flight, 1,000 tokens in and 100 out\n"
+        "Llama 3 8B on NVIDIA H100 SXM5 80GB under vllm: bf16, 32 requests in flight, 1,000 tokens in and 100 out\n"
     )
     assert "whatever the load" not in cli("estimate", "llama3-8b", "--hw", "h100", "-b", 32).out

@@ -251,7 +251,13 @@ def test_what_requests_take_is_shown_where_requests_are_asked_for(cli, options, 
 
 
 @pytest.mark.parametrize(
-    "ending, start", [("csv", "hw,dtype,batch,context"), ("json", "{\n"), ("md", "**Llama"), ("txt", "Llama 3 8B: 24")]
+    "ending, start",
+    [
+        ("csv", "hw,dtype,batch,context"),
+        ("json", "{\n"),
+        ("md", "**Llama"),
+        ("txt", "Llama 3 8B under an optimised engine: 24"),
+    ],
 )
 def test_a_file_is_what_its_name_says(cli, tmp_path, ending, start):
     assert cli(*SMALL, "-o", tmp_path / f"rows.{ending}") == (0, "", "")
