@@ -350,8 +350,10 @@ def symbolic_chip(chip: Chip, of: str = "") -> Chip:
         symbolic_efficiency(chip.beside.efficiency, "host"),
         _figure(chip.beside.copies, "copies", "bytes/s from the host's memory to the GPU's"),
     )
+    first, second, third = peaks
     return Chip(
-        *peaks, bandwidth, capacity, links, usable, cached, on_chip, half_sums, least, beside, vendor=chip.vendor
+        *(first, second, third, bandwidth, capacity, links, usable, cached, on_chip, half_sums, least, beside),
+        vendor=chip.vendor,
     )
 
 

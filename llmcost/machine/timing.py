@@ -100,7 +100,7 @@ def bound(cost: PassCost, chip: Chip, flops: str, moved: str, passes: Number = 1
 def _together(chip: Chip, host: Chip) -> Chip:
     """The chip with the peaks of both: whatever the one does not compute, the other may."""
     pairs = [(getattr(chip, peak), getattr(host, peak)) for peak in PEAKS]
-    peaks = [None if own is None else own if theirs is None else own + theirs for own, theirs in pairs]
+    peaks: list[Any] = [None if own is None else own if theirs is None else own + theirs for own, theirs in pairs]
     return chip._replace(**dict(zip(PEAKS, peaks, strict=True)))
 
 

@@ -117,7 +117,7 @@ def static_fraction_of(w: Workload, m: Memory) -> float | None:
     if m.mem_fraction_static is not None:
         return None
     left = m.usable_bytes - m.runtime_bytes
-    return floor((left - m.set_aside_bytes - m.activation_bytes) / left * 1000) / 1000
+    return float(floor((left - m.set_aside_bytes - m.activation_bytes) / left * 1000) / 1000)
 
 
 def pools_asked(asked: Asked) -> list[Asked]:

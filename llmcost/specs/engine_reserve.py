@@ -144,10 +144,12 @@ def static_share_from(document: Document, fields: dict[str, Any] | None, taken: 
         terms.append(
             Term(
                 quantity((*path, "value"), each["value"]),
-                *(tuple(each.get(field, ())) for field in ("each", "when")),
-                *(each.get(field, 0) for field in ("least", "above")),
-                above,
-                each.get("floor", False),
+                each=tuple(each.get("each", ())),
+                when=tuple(each.get("when", ())),
+                least=each.get("least", 0),
+                above=each.get("above", 0),
+                memory_above=above,
+                floor=each.get("floor", False),
             )
         )
     factors = []

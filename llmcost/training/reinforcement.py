@@ -415,13 +415,13 @@ def _requests(chosen: RlOptions, lengths: list[int]) -> Iterator[Request]:
 def _serving(chosen: RlOptions, output: int) -> ServingOptions:
     """What the engine serves; of one that shares what the model leaves, that share is the one it takes."""
     of_free = load_engine(chosen.rollout_engine).free_memory_fraction is not None
-    share = "free_memory_fraction" if of_free else "memory_utilization"
+    share: dict[str, Any] = {"free_memory_fraction" if of_free else "memory_utilization": chosen.rollout_memory}
     return ServingOptions(
         engine=chosen.rollout_engine,
         tp=chosen.rollout_tp,
         prompt=chosen.prompt,
         output=output,
-        **{share: chosen.rollout_memory},
+        **share,
     )
 
 
