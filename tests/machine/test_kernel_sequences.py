@@ -1,5 +1,7 @@
 """Operators of some models alone, priced by an engine's numbers: which are taken, and which kernels have none."""
 
+import json
+
 import pytest
 
 from llmcost import estimate
@@ -128,3 +130,14 @@ def test_no_operator_of_sparse_attention_is_faster_than_its_flops_allow():
                 if isinstance(op, Attention) and op.name == "attention":
                     seconds = own(engine).seconds(op)
                     assert seconds is None or seconds >= op.flops(causal=True) / H200.peak["bf16"].value
+
+
+def test_a_sweep_of_a_sparse_model_under_an_engine_is_its_estimates(cli):
+    """Experts' rows take an exponential, which sweeps could not compute."""
+    asked = ("--hw", "h200", "--gpus", "8", "--engine", "sglang", "--context", "4096", "--json")
+    answer = cli("sweep", "deepseek-v3.2", "--batch", "1,64", *asked)
+    assert answer.code == 0, answer.err
+    for row in json.loads(answer.out)["rows"]:
+        found = estimate("deepseek-v3.2", "h200", gpus=8, engine="sglang", context=4096, batch=row["batch"])
+        expected = found.decode.expected.seconds_per_step
+        assert row["decode.expected.tokens_per_s"] == pytest.approx(row["batch"] / expected)
