@@ -139,7 +139,8 @@ def operators_of(group: Group) -> list[Operator]:
     mixer = _shared_out(layer.mixer, of["heads"])
     if not of["chooses"]:
         mixer = mixer._replace(index_n_heads=0)
-    alone = layer._replace(count=1, mixer=mixer, mlp=NoBlock())
+    nothing: Any = NoBlock()
+    alone = layer._replace(count=1, mixer=mixer, mlp=nothing)
     return list(layer_operators(model._replace(streams=()), alone, size, load))[1:]  # without the norm
 
 

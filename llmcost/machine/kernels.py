@@ -143,7 +143,7 @@ class Kernels(NamedTuple):
         """
         fits = {
             form: {
-                variant: others.fits.get(form, {}).get(variant, fit) if fit.by_host() else fit
+                variant: _from(others.fits.get(form, {}).get(variant), fit) if fit.by_host() else fit
                 for variant, fit in variants.items()
             }
             for form, variants in self.fits.items()
@@ -166,6 +166,18 @@ class Kernels(NamedTuple):
         gated = [(name, fit) for name, fit in known if not name.endswith("/ungated")]
         found = [(name, fit) for name, fit in gated if name.partition("/")[0] == variant]
         return [fit for name, fit in found if only in name] or [fit for _, fit in found]
+
+
+def _from(other: Fitted | None, fit: Fitted) -> Fitted:
+    """Another engine's numbers in place of those that hold the host's launches; of attention its launch alone.
+
+    Long prompts and large caches take a kernel's own time, whoever launched it.
+    """
+    if other is None or other.by_host():
+        return fit
+    if isinstance(fit.numbers, (Prefill, Decode)):
+        return fit._replace(numbers=fit.numbers._replace(launch=other.numbers.launch))
+    return other
 
 
 FAMILY_FILES = {  # family of efficiency.py -> file of its GPUs' common numbers, or of the one GPU with tables

@@ -93,11 +93,11 @@ def test_rows_faster_than_the_gpu_are_left_out_and_counted(tmp_path, ask):
 
 
 def test_tables_without_a_form_and_types_without_numbers_are_counted(tmp_path, ask):
-    write(tmp_path, "gdn-vllm-0.24.0", {"batch_size": [1, 2], "latency": [0.1, 0.1]})
+    write(tmp_path, "unheard-vllm-0.24.0", {"batch_size": [1, 2], "latency": [0.1, 0.1]})
     write(tmp_path, "gemm-vllm-0.24.0", GEMM | {"gemm_dtype": ["bfloat16", "fp3", "fp3", "fp3"], "latency": [0.02] * 4})
     found = ask("calibrate", tmp_path, "--score")
-    assert found["tables"]["gdn"]["unpriced"] == 2
-    assert found["tables"]["gdn"]["median_error"] is None
+    assert found["tables"]["unheard"]["unpriced"] == 2
+    assert found["tables"]["unheard"]["median_error"] is None
     assert (found["tables"]["gemm"]["rows"], found["tables"]["gemm"]["unpriced"]) == (1, 3)
     assert sum(found["unpriced_reasons"].values()) == 5
 

@@ -48,7 +48,7 @@ KERNELS = {
         "op_name": ["mla_gen_pre", "mla_gen_post"], "bmm_dtype": ["fp8", "bfloat16"], "num_tokens": [64, 64],
         "num_heads": [16, 128],
     },
-    "gdn-vllm-0.24.0": LINEAR | {"op_name": ["gdn"] * 2, "kernel_source": ["chunk_gated_delta_rule", "fused_recurrent"]},
+    "gdn-vllm-0.24.0": LINEAR | {"op_name": ["gdn"] * 2, "kernel_source": ["chunk_gated", "fused_recurrent"]},
     "kda-sglang-0.5.16": LINEAR | {"op_name": ["kda"] * 2, "kernel_source": ["chunk_kda", "fused_recurrent_kda"]},
     "mamba2-trtllm-1.3.0rc20": {
         "op_name": ["mamba2"] * 2, "kernel_source": ["causal_conv1d_fn", "causal_conv1d_update"], "d_conv": [4] * 2,
