@@ -40,6 +40,10 @@ TENSORS = {
 SPLIT = re.compile(r"(.*-)(\d{5})-of-(\d{5})\.gguf")
 
 
+class Texts(int):
+    """How many texts a list has, which are not kept."""
+
+
 class Tensor(NamedTuple):
     """One tensor: its sizes with the innermost first, and the format of its elements."""
 
@@ -218,7 +222,7 @@ class Reader:
         (count,) = self.numbers("Q", 1)
         if kind == STRING:
             self.pass_strings(count, key)
-            return count
+            return Texts(count)
         if kind not in VALUES:
             raise self.error(f"a list of the type {kind} is not understood", shortened(key))
         start = self.taken(struct.calcsize(f"<{VALUES[kind]}") * count, key)

@@ -480,3 +480,11 @@ def test_a_header_is_read_with_or_without_the_weights_behind_it(tmp_path):
     found = read_header(path)
     assert not found.without_data
     assert found.bytes == 32 * 4 + 2 * 34
+
+
+def test_texts_where_a_number_belongs_are_not_taken_for_their_number(tmp_path):
+    """Lists of texts are not kept, only how many there are: four texts are no four KV heads."""
+    metadata, tensors = files.llama3_8b()
+    metadata |= {"llama.attention.head_count_kv": ["a", "b", "c", "d"]}
+    with pytest.raises(SpecError, match=r"llama\.attention\.head_count_kv: expected a number, or one for every layer"):
+        load_model(str(files.written(tmp_path / "a.gguf", metadata, tensors)))

@@ -379,6 +379,34 @@ def test_an_embedder_whose_config_names_a_head_is_told_by_what_lies_beside_it_or
         assert words in cli("estimate", str(file), "--as", "embedder").err
 
 
+@pytest.mark.parametrize(
+    ("dense", "words"),  # 1,025·256 parameters with a bias
+    [
+        ({"in_features": 1024, "out_features": 256, "bias": True}, "its 262,400 parameters are not counted"),
+        ({"in_features": 1024, "out_features": 256, "bias": False}, "its 262,144 parameters are not counted"),
+        ({"in_features": "many"}, "(2_Dense): not counted"),
+        (None, "(2_Dense): not counted"),
+    ],
+)
+def test_what_sentence_transformers_puts_behind_an_embedder_is_said_to_be_left_out(cli, tmp_path, dense, words):
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense", "3_Normalize": "Normalize"}
+    listed = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    (tmp_path / "config.json").write_text(json.dumps(QWEN3_EMBEDDING), "utf-8")
+    (tmp_path / "modules.json").write_text(json.dumps(listed), "utf-8")
+    if dense is not None:
+        (tmp_path / "2_Dense").mkdir()
+        (tmp_path / "2_Dense" / "config.json").write_text(json.dumps(dense), "utf-8")
+    answer = cli("estimate", str(tmp_path))
+    assert answer.code == 0
+    assert words in " ".join(answer.err.split())
+    assert "Pooling" not in answer.err
+    for wrong in ("{}", "[1]", "["):
+        (tmp_path / "modules.json").write_text(wrong, "utf-8")
+        refused = cli("estimate", str(tmp_path))
+        assert (refused.code, refused.out) == (2, "")
+        assert "modules.json" in refused.err
+
+
 def test_a_bare_decoder_whose_config_says_that_it_is_not_causal_sees_both_ways():
     """Alibaba-NLP/gte-Qwen2-7B-instruct."""
     whole, part = (estimate(read("qwen2", "Qwen2Model", is_causal=said), H100, Options()) for said in (False, True))

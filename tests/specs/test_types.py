@@ -14,6 +14,8 @@ from small_configs import (
     TEXT_MODELS,
     TYPES,
     WHY,
+    as_saved,
+    small_config,
     total,
 )
 from transformers.models.auto.modeling_auto import (
@@ -195,3 +197,12 @@ def test_the_page_of_architectures_is_up_to_date(request):
     if request.config.getoption("--update-snapshots"):
         page.write_text(architectures_page(), "utf-8")
     assert page.read_text("utf-8") == architectures_page()
+
+
+@pytest.mark.parametrize("rows", [161, 10**6])
+def test_more_rows_of_a_head_than_the_vocabulary_has_are_refused_by_their_key(rows):
+    """Inkling 2's vocabulary of 160 has 150 that the head knows."""
+    config = as_saved(small_config("inkling2_text"))
+    assert config["unpadded_vocab_size"] < config["vocab_size"] == 160
+    with pytest.raises(InputError, match=f"unpadded_vocab_size: {rows:,} rows of the head are more than the vocab"):
+        document_of(config | {"unpadded_vocab_size": rows}, "config.json", "tested")

@@ -18,7 +18,7 @@ from llmcost.ground.errors import NoSuchKeyError, SpecError, shortened
 from llmcost.model.architecture import operators
 from llmcost.model.counting import count_params, stored_bytes
 from llmcost.model.sizes import Load, element_bytes
-from llmcost.specs.gguf import Header, Tensor, read_header
+from llmcost.specs.gguf import Header, Tensor, Texts, read_header
 from llmcost.specs.importer.architectures import architecture
 from llmcost.specs.importer.huggingface import DTYPE, document_of
 from llmcost.specs.importer.keys import class_defaults
@@ -125,16 +125,23 @@ class Metadata:
             value = self.of_each(name)
             some = [each for each in value if each] if isinstance(value, list) else [value]
             return (max if kind == "most" else min)(some, default=0)
-        value = self.header.metadata.get(f"{self.arch}.{key}")
+        value = self._value(key)
         if not isinstance(value, list):
             return value
         if len({*value}) != 1:
             raise self.error(key, "differs from layer to layer, which is not understood here")
         return value[0]
 
+    def _value(self, key: str) -> Any:
+        """A value as it stands. Raises SpecError for texts, of which the number alone is known."""
+        value = self.header.metadata.get(f"{self.arch}.{key}")
+        if isinstance(value, Texts):
+            raise self.error(key, "expected a number, or one for every layer; it is a list of texts")
+        return value
+
     def of_each(self, key: str) -> Any:
         """The list of a key, one number a layer, or what stands in its place."""
-        value = self.header.metadata.get(f"{self.arch}.{key}")
+        value = self._value(key)
         if isinstance(value, list) and not (value and all(isinstance(each, int) and each >= 0 for each in value)):
             raise self.error(key, "expected a whole number for every layer")
         return value

@@ -22,6 +22,7 @@ from llmcost.specs.importer.keys import Keys
 from llmcost.specs.importer.layers import layers_of
 from llmcost.specs.importer.limits import refuse_contradictions, refuse_values
 from llmcost.specs.importer.names import DRAFTS, LAYER_LISTS
+from llmcost.specs.importer.sentence_transformers import MODULES, notes_beside
 from llmcost.specs.importer.wrappers import TIED, TWO_PARTS, classes_named, text_model, with_text_inside
 from llmcost.specs.json_text import line_of, parse_json
 from llmcost.specs.reader import Document, read_text
@@ -50,7 +51,6 @@ PLAIN: dict[str, Any] = {
 }
 
 EMBEDDER = "embedder"  # in the place of a type: as its bare model
-MODULES = "modules.json"  # of sentence-transformers, beside the config of each of its models
 OF_AN_ENCODER = ("position_embedding", "norm", "embedding_norm", "final_norm")
 
 
@@ -72,13 +72,17 @@ def read_config(
     beside = None
     if found := quantization_beside(file, config):
         config["quantization_config"], beside = found
+    behind = notes_beside(file) if kind in (None, EMBEDDER) else []
     if kind == EMBEDDER or (kind is None and file.with_name(MODULES).is_file()):
         bare = without_head(config)
         if kind == EMBEDDER and not str(bare.get("architectures")).endswith("Model']"):
             named = shortened(str(config.get("architectures")))
             raise SpecError(str(file), line_of(text, ("architectures",)), "architectures", f"{named} is no embedder's")
         config, kind = bare, None
-    return document_of(config, str(file), name, kind, text, allow_unknown, beside=beside, strict=strict)
+    found = document_of(config, str(file), name, kind, text, allow_unknown, beside=beside, strict=strict)
+    if behind:
+        found.data["notes"] = [*found.data.get("notes", ()), *behind]
+    return found
 
 
 def without_head(config: dict[str, Any]) -> dict[str, Any]:
@@ -142,6 +146,8 @@ def document_of(
         "tie_word_embeddings": bool(keys.trait("tie_word_embeddings", "=tie_word_embeddings")),
         **{field: keys.trait(field, plain) for field, plain in PLAIN.items()},
     }
+    if (data["input_only_tokens"] or 0) < 0 and (rows := keys.value("=unpadded_vocab_size")):
+        raise keys.error("unpadded_vocab_size", f"{rows:,} rows of the head are more than the vocabulary has")
     data["input_only_tokens"] = data["input_only_tokens"] or None
     data |= tables(keys, data)
     data |= head_of(keys, classes_named(whole, place))
