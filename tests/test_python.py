@@ -46,8 +46,8 @@ ANSWERS = {  # a command line -> the same from Python
     "plan llama3-8b --hw h100 --gpus 16 --tp 1,2 --recompute none": lambda: plan(
         "llama3-8b", "h100", 16, tp=[1, 2], recompute="none"
     ),
-    "plan llama3-8b --hw h100 --gpus 4 --serve --tpot 20 --tp 1": lambda: llmcost.plan_serving(
-        "llama3-8b", "h100", 4, tpot=20, tp=1
+    "plan llama3-8b --hw h100 --gpus 4 --serve --tpot 20 --tp 1 --engine optimised": lambda: llmcost.plan_serving(
+        "llama3-8b", "h100", 4, tpot=20, tp=1, engine="optimised"
     ),
     "mfu llama3-8b --hw h100 --tokens-per-s 9000": lambda: llmcost.mfu("llama3-8b", "h100", 9000),
     "accuracy --source gpt-fast": lambda: llmcost.scoreboard(source="gpt-fast"),

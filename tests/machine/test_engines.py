@@ -201,7 +201,7 @@ def test_llama_cpp_computes_in_fp16_unless_told_otherwise():
     card = load_hardware("rtx4090")
     asked = [Options(engine="llama.cpp", weight_dtype="q4_k_m", dtype=dtype) for dtype in (None, "bf16")]
     assert [estimate(LLAMA, card, each).workload.dtype for each in asked] == ["fp16", "bf16"]
-    assert estimate(LLAMA, card, Options(weight_dtype="q4_k_m")).workload.dtype == "bf16"
+    assert estimate(LLAMA, card, Options(weight_dtype="q4_k_m", engine=OPTIMISED)).workload.dtype == "bf16"
 
 
 def test_macs_have_a_prediction_at_the_rate_of_their_vector_units():
