@@ -237,8 +237,8 @@ ENGINE = _runs("trtllm-0.17", "h100-sxm", pp=(1, 2, 4, 8))  # what the share of 
 
 
 def _h20(case: Case) -> bool:
-    """Every other row of attention on an H20, which what an SM loads was chosen on (machine/loading.py)."""
-    return case.source.name == "infersim-attention" and case.settings["gpu"] == "h20" and case.row % 2 == 1
+    """Every other row of attention on an H20: on these, machine/loading.py and machine/power.py chose a number each."""
+    return case.source.name.startswith("infersim-") and case.settings["gpu"] == "h20" and case.row % 2 == 1
 
 
 def _unpacked(case: Case) -> bool:

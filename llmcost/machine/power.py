@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, minimum
+from llmcost.ground.algebra import Number, maximum, minimum
 from llmcost.ground.constants import Constant
 from llmcost.specs.hardware import HardwareSpec
 
@@ -46,16 +46,41 @@ PAID = Constant(
 )
 
 
+def _watts(hardware: HardwareSpec) -> float | None:
+    """Watts a FLOP of a card of Hopper, over those of the H200; None of others, or where one is not known."""
+    peak = hardware.peak.get("fp8")
+    if hardware.architecture != "Hopper" or peak is None or hardware.tdp is None:
+        return None
+    return hardware.tdp.value / (peak.value * PAID.value)
+
+
 def paid_for(hardware: HardwareSpec) -> float:
     """What its TDP pays for of the share of the peak that a card's family reaches: 1 where it has as many watts.
 
     An H100 NVL has the H100's units and four sevenths of its watts. Watts a FLOP are taken to be the same, though at
     lower clocks they are fewer. Known of Hopper alone.
     """
-    peak = hardware.peak.get("fp8")
-    if hardware.architecture != "Hopper" or peak is None or hardware.tdp is None:
-        return 1.0
-    return min(1.0, hardware.tdp.value / (peak.value * PAID.value))
+    return min(1.0, _watts(hardware) or 1.0)
+
+
+UNBOUND = Constant(
+    0.93,
+    "662 of an H200's 989 TFLOPS at 1,420 MHz, were its clock the whole 1,980. FlashAttention 3 reaches as much on an "
+    "H20, that has 3.8 times an H200's watts a FLOP: the rows of published/infersim-kernels.yaml that had no part in "
+    "it are 3 % off in the median",
+    "share of peak",
+)
+BY_TENSOR_CORES = ("gemm", "grouped_gemm", "unquantised", "attention_prefill")
+
+
+def share_paid(kind: str, share: Number, hardware: HardwareSpec) -> Number:
+    """The share of the peak that a kind of kernel reaches on a card of a family, by what it reaches on the H200.
+
+    Less where the TDP pays for less. What keeps its watts and loses tensor cores, as an H20 does, runs them at full
+    clock, and all else of a kernel beside them.
+    """
+    watts = _watts(hardware) or 1.0
+    return maximum(share, UNBOUND.value) if watts > 2 and kind in BY_TENSOR_CORES else share * min(1.0, watts)
 
 
 def drawn_by(hardware: HardwareSpec) -> Draw | None:

@@ -21,7 +21,7 @@ from llmcost.machine.efficiency import (
     in_an_engine,
     within_sms,
 )
-from llmcost.machine.power import paid_for
+from llmcost.machine.power import share_paid
 from llmcost.specs.catalog import find_profile
 from llmcost.specs.hardware import HardwareSpec
 
@@ -122,11 +122,10 @@ def by_profile(
     found = measured_efficiency(path, gpus, dtype, default, phase, weights, own=profile is not None)
     if found is default or profile is not None or own == measured:
         return found
-    paid = paid_for(hardware)
     kernels = {
         kind: kernel
         if kernel is default.kernels[kind]
-        else within_sms(kind, kernel._replace(compute=kernel.compute * paid), hardware)
+        else within_sms(kind, kernel._replace(compute=share_paid(kind, kernel.compute, hardware)), hardware)
         for kind, kernel in found.kernels.items()
     }
     return found._replace(kernels=kernels)
