@@ -226,7 +226,7 @@ def _operators(group: Group) -> Iterable[Operator] | None:
     if group.form == "product":
         Bw, Bx = of["width"].weight, of["width"].activation
         return [Gemm("product", "mlp", 1, 1, of["m"], of["k"], of["n"], bias=False, tied=False, Bw=Bw, Bx=Bx)]
-    if group.form == "experts":
+    if group.form in ("experts", "spread"):
         Bw, Bx = of["width"].weight, of["width"].activation
         own, hidden, inter = of["experts"] / of["parts"], of["hidden"], of["inter"]
         sizes = {"groups": own, "active": of["topk"] / of["parts"], "bias": False, "Bw": Bw, "Bx": Bx}

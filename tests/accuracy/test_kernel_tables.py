@@ -172,3 +172,16 @@ def test_tables_that_no_operator_stands_for_say_why(tmp_path, cli):
         f"msa_context_module: {LEFT_OUT['msa_context_module', 'trtllm', '']}": 2,
     }
     assert {kind for kind, engine, _ in LEFT_OUT if engine} <= set(READERS)
+
+
+def test_an_engine_without_numbers_prices_what_its_shares_can_and_counts_the_rest(tmp_path, cli):
+    row = {key: value[:1] for key, value in MODULE.items()}
+    write(tmp_path, "mla_generation_module-trtllm-1.3.0rc20", row)
+    for name in ("gdn-vllm-0.24.0", "mla_bmm-sglang-0.5.14", "wideep_context_moe-sglang-0.5.10"):
+        write(tmp_path, name, KERNELS[name] | {"latency": [1e3] * 2})
+    answer = cli("calibrate", tmp_path, "--score", "--engine", "llama.cpp", "--json")
+    assert answer.code == 0, answer.err
+    tables = json.loads(answer.out)["tables"]
+    assert {name: (each["rows"], each["unpriced"]) for name, each in tables.items()} == {
+        "mla_generation_module": (1, 0), "wideep_context_moe": (2, 0), "gdn": (0, 2), "mla_bmm": (0, 2),
+    }  # fmt: skip
