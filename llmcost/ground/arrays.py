@@ -20,6 +20,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "divide": np.divide,
     "floor_div": np.floor_divide,
     "**": operator.pow,  # numpy then takes a square root for a power of a half
+    "expm1": np.expm1,
     "max": np.maximum,
     "min": np.minimum,
     "<=": np.less_equal,
