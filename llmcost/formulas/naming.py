@@ -58,7 +58,8 @@ class _Shared:
                 terms[frozenset(product)] = (coefficient, product)
             key = frozenset((coefficient, self._identities(each)) for coefficient, each in terms.values())
             self._keep(formula, key, Expression(terms))
-        return self.found[id(formula)]
+        shared: Expression = self.found[id(formula)]
+        return shared
 
     @staticmethod
     def _identities(product: Product) -> frozenset[Any]:
@@ -74,7 +75,8 @@ class _Shared:
             if arguments or opened:
                 key = (atom.letter, tuple(map(id, arguments)), id(value) if opened else None)
             self._keep(atom, key, Atom(atom.letter, value, atom.meaning, arguments) if key is not atom else atom)
-        return self.found[id(atom)]
+        shared: Atom = self.found[id(atom)]
+        return shared
 
     def _keep(self, given: Any, key: Any, new: Any) -> None:
         one = self.alike.setdefault(key, new)

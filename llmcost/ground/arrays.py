@@ -24,7 +24,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "max": np.maximum,
     "min": np.minimum,
     "<=": np.less_equal,
-    "expm1": np.expm1,
 }
 
 

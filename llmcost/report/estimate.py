@@ -117,7 +117,8 @@ def _speed(e: Estimate, basis: str) -> str:
         ttft = "" if s.ttft_seconds is None and s.tpot_seconds is not None else f"TTFT {timed(s.ttft_seconds)}, "
         rates = f"{rate(s.output_tokens_per_s)} out, {per_second(s.requests_per_s, 'requests')}"
         how = ", simulated" if e.serving.simulated is not None and e.serving.simulated.requests else ""
-        return f"{ttft}TPOT {timed(s.tpot_seconds)}{how}; {rates}, with {running(e.serving)} running"
+        at_a_time = "" if e.serving.running is None else f", with {running(e.serving)} running"
+        return f"{ttft}TPOT {timed(s.tpot_seconds)}{how}; {rates}{at_a_time}"
     prefill, decode = getattr(e.prefill, basis), getattr(e.decode, basis)
     told = "" if basis == "expected" else f", {basis}"
     told += f" at batch {w.batch:,}, whatever the load" * (e.serving is not None)

@@ -45,6 +45,8 @@ def generates(e: Estimate) -> bool:
 
 def running(s: Serving) -> str:
     """Requests that run at a time, on average."""
+    if s.running is None:
+        return UNKNOWN
     return significant(s.running) if s.running < 1 else f"{s.running:,.0f}"
 
 

@@ -96,7 +96,8 @@ def serving_table(w: Workload, s: Serving, accuracy: Accuracy, run: str = "") ->
     room = f"; the cache has room for {s.max_concurrency:,}"
     room *= s.max_concurrency is not None and s.limited_by != "memory"
     asked = f"Continuous batching{_guessed(w)}"
-    title = f"{asked}: {running(s)} run at a time{why}{room}."
+    told = "how many run at a time is not known" if s.running is None else f"{running(s)} run at a time{why}"
+    title = f"{asked}: {told}{room}."
     bases = (limit, expected)
     rows: list[tuple[str, ...]] = [
         ("Requests", *(per_second(basis.requests_per_s, "requests") for basis in bases)),

@@ -71,7 +71,8 @@ def _figure(each: Explanation, short: Folded, room: int | None, engine: str | No
         yield from _tree(_large(parts) if short.values else parts, inside, width, "    ")
     else:
         letters, sizes = short.formulas[each.quantity]
-        yield from fill(f"  = {letters}", width, "      ")
+        if letters != "0":
+            yield from fill(f"  = {letters}", width, "      ")
         if sizes != letters:
             yield from fill(f"  = {sizes}", width, "      ")
         yield told(f"  = {value_text(each.value, each.unit)}")
@@ -148,7 +149,7 @@ def value_text(value: Any, unit: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if unit == "s":
-        return f"{value:.6g} s ({seconds(value)})"
+        return f"{value:.6g} s ({seconds(value)})" if value else seconds(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     rounded = f" ({scaled(value, unit)})" if unit in ("B", "FLOP") and value >= 1000 else ""

@@ -296,3 +296,12 @@ def test_the_page_of_an_estimate_on_a_terminal_of_100_columns(snapshot):
     model = load_model("llama3-8b")
     page = to_text(estimate_tables(model, estimate(model, load_hardware("rtx4090"))), 100, coloured=True)
     snapshot("estimate-llama3-8b-rtx4090.ansi", page)
+
+
+def test_requests_at_a_rate_on_gpus_whose_links_no_source_gives_are_told_as_not_known(cli):
+    asked = ["gpt-oss-20b", "--hw", "mi50-32gb", "--gpus", 4, "--rate", 1, "--prompt", 17, "--output", 100]
+    for engine in ([], ["--engine", "sglang"]):
+        answer = cli("estimate", *asked, *engine)
+        assert answer.code == 0
+        assert "Continuous batching: how many run at a time is not known." in answer.out
+        assert "None" not in answer.out

@@ -79,10 +79,10 @@ def read_config(
             named = shortened(str(config.get("architectures")))
             raise SpecError(str(file), line_of(text, ("architectures",)), "architectures", f"{named} is no embedder's")
         config, kind = bare, None
-    found = document_of(config, str(file), name, kind, text, allow_unknown, beside=beside, strict=strict)
+    document = document_of(config, str(file), name, kind, text, allow_unknown, beside=beside, strict=strict)
     if behind:
-        found.data["notes"] = [*found.data.get("notes", ()), *behind]
-    return found
+        document.data["notes"] = [*document.data.get("notes", ()), *behind]
+    return document
 
 
 def without_head(config: dict[str, Any]) -> dict[str, Any]:

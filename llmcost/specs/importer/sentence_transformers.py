@@ -49,8 +49,7 @@ def _dense(folder: Path, place: str) -> int | None:
         said = parse_json(read_text(file, LARGEST), str(file))
     except SpecError:
         return None
-    sizes = [said.get(key) for key in ("in_features", "out_features")] if isinstance(said, dict) else []
-    if not sizes or not all(type(each) is int and each > 0 for each in sizes):
+    inputs, outputs = said.get("in_features"), said.get("out_features")
+    if type(inputs) is not int or type(outputs) is not int or inputs < 1 or outputs < 1:
         return None
-    inputs, outputs = sizes
-    return int(inputs * outputs + (outputs if said.get("bias", True) else 0))
+    return inputs * outputs + (outputs if said.get("bias", True) else 0)
