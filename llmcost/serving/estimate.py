@@ -34,7 +34,7 @@ from llmcost.serving.apart import (
     prompts_workload,
     serving_apart,
 )
-from llmcost.serving.batching import of_mean_lengths, serving
+from llmcost.serving.batching import serving
 from llmcost.serving.encoding import check_inputs, encode
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.offloading import check_offload, offloaded
@@ -69,6 +69,7 @@ from llmcost.serving.results import (
     Serving,
     model_of,
 )
+from llmcost.serving.room import of_mean_lengths
 from llmcost.serving.server import machine_of, server_of, speculation_of
 from llmcost.serving.training_rates import training, unknown_training
 from llmcost.specs.catalog import engines_for, load_engine, load_library

@@ -20,11 +20,11 @@ from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server
 from llmcost.serving.apart import naming_prompts, pool_options, sending
-from llmcost.serving.batching import request_bytes
 from llmcost.serving.caches import page_of
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
 from llmcost.serving.results import Estimate
+from llmcost.serving.room import request_bytes
 from llmcost.simulation.cluster import MOST_REPLICAS, Cluster, Pool, Router, Unit
 from llmcost.simulation.histograms import HISTOGRAMS, LogNormal
 from llmcost.simulation.means import at_the_means, power_share

@@ -13,10 +13,10 @@ from math import ceil
 
 from llmcost.ground.algebra import Number
 from llmcost.model.spec import ModelSpec
-from llmcost.serving.batching import cached_tokens
 from llmcost.serving.estimate import estimate, lengths
 from llmcost.serving.options import Options, Workload
 from llmcost.serving.results import Estimate, Serving, Simulated
+from llmcost.serving.room import cached_tokens
 from llmcost.serving.turns import SPREAD
 from llmcost.simulation.traffic import requests_of
 from llmcost.specs.catalog import load_engine
