@@ -271,7 +271,7 @@ class Apart(NamedTuple):
             others, burst = maximum(0, w.concurrency / self.prompts.ranks - 1), self.burst_seconds()
             decoding = steps_of_decode(w, self.decoding.guess) * step
             loop = Loop(others, decoding, spread_of(w) * decoding)
-        before = self.decoding.server.request_seconds() + self.prompts.seconds(per_s, w.rate, loop)
+        before = self.decoding.server.request_seconds(w.prompt) + self.prompts.seconds(per_s, w.rate, loop)
         return burst + before + self.sent_seconds + step / 2
 
     def answered(self, most: Number) -> Number:

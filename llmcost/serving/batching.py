@@ -279,7 +279,7 @@ class Mix(NamedTuple):
         piece = computed
         if loop:
             most = maximum(most, prompt_tokens / computed) if not mixed else most
-            all_ready, host = begins.seconds(most, "full of prompts"), server.request_seconds()
+            all_ready, host = begins.seconds(most, "full of prompts"), server.request_seconds(w.prompt)
             if all_ready is None:
                 return None
             if mixed:
@@ -287,7 +287,7 @@ class Mix(NamedTuple):
                 joining = joining._replace(step=alone, host=host, each=maximum(0, all_ready - alone) / most)
                 piece = computed * joining.together().of_a_step()
             else:
-                ahead = Alone.of(w, running, steps_of_decode(w, self.guess), alone, host)
+                ahead = Alone.of(w, running, steps_of_decode(w, self.guess), alone, server.looks(w.concurrency), host)
                 ahead = ahead._replace(most=most, each=all_ready / most)
                 piece = computed * ahead.together().of_a_step()
         elif has_room is not None:
@@ -310,8 +310,8 @@ class Mix(NamedTuple):
             of_full = named("step_full_of_prompts", begins.seconds(full / computed, "full of prompts"), of)
             beyond = minimum(1, maximum(0, computed * joining.together().mean() - piece) / maximum(1, full - piece))
             prefill = maximum(1, computed / full) * (own + beyond * (of_full - own))
-            turn = joining.queue_seconds(server.request_seconds(), shorter, of_full * computed / full)
-            if present(server.request_seconds()):  # else the next step begins where the last request has ended
+            turn = joining.queue_seconds(server.request_seconds(w.prompt), shorter, of_full * computed / full)
+            if present(server.request_seconds(w.prompt)):  # else the next step begins where the last request has ended
                 turn = turn + minimum(1, joining.others) * half_a_step(busy, longer, shorter, step)
         elif ahead is not None:
             mine = maximum(piece / computed, ahead.together().mean())
@@ -359,10 +359,12 @@ class Mix(NamedTuple):
         pace = None if running is None else self.pace(running if w.rate is None else self.beside(running, most))
         if pace is None:
             return ServingTimes(None, None, None, None, None, None, None, *shown)
-        residence = self.steps * pace.step + self.server.request_seconds()
+        residence = self.steps * pace.step + self.server.request_seconds(w.prompt)
+        if present(self.server.lag()):  # one that is alone waits for nobody
+            residence = residence + minimum(1, maximum(0, running - 1)) * self.server.lag() * pace.each
         latency, requests, seconds = None, self.of_all_ranks(running), residence
         if w.rate is not None:
-            latency = pace.step / 2 + residence
+            latency = self.until_a_look(running, pace.step) + residence
         elif w.concurrency is not None:
             of_room = self.of_all_ranks(running) / w.concurrency
             whole = residence / of_room  # Little's law
@@ -384,6 +386,10 @@ class Mix(NamedTuple):
                 seconds = seconds * (1 + more / latency)  # Little's law
             ttft, latency = ttft + more, latency + more
         return ServingTimes(*rates(w, requests, seconds), ttft, pace.each, latency, *shown)
+
+    def until_a_look(self, running: Number, step: Number) -> Number:
+        """Mean seconds until the engine sees a request that comes at a random time; nothing runs: at the next step."""
+        return step / 2 * (1 + minimum(1, running) * (self.server.looks(None) - 1))
 
     def job_seconds(self, most: Number) -> Number:
         """Seconds of all requests of a batch job, `most` at a time on a rank: full waves, and what is left over."""

@@ -12,6 +12,7 @@ from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
 from llmcost.ground.units import HOUR
+from llmcost.machine.efficiency import Host
 from llmcost.machine.host import copies_to_host
 from llmcost.machine.power import basis_of, drawn_by
 from llmcost.machine.timing import binding
@@ -119,7 +120,7 @@ class Run:
             requests_per_s=times.requests / duration,
             output_tokens_per_s=times.output / duration,
             **{f"{name}_seconds": times.spread(name) for name in ("ttft", "tpot", "latency", "queue")},
-            host_seconds=largest.request_seconds,
+            host_seconds=largest.host_seconds(times.input / times.requests),
             goodput=times.within / times.requests if times.limits else None,
             goodput_requests_per_s=times.within / duration if times.limits else None,
             kv_tokens=None if None in policies else largest.blocks * largest.block,  # type: ignore[operator]
@@ -383,7 +384,7 @@ def policy_of(model: ModelSpec, hardware: HardwareSpec, step: StepTime, chosen: 
     w, guess, kv_tokens = step.workload, step.guess, chosen.kv_tokens
     engine = None if w.engine is None else load_engine(w.engine)
     block = page_of(w.engine)
-    blocks, fixed = None, 0
+    blocks, fixed, host = None, 0, step.server.efficiency.host or Host()
     if kv_tokens is not None:
         if chosen.adapters:
             raise InputError(
@@ -412,7 +413,10 @@ def policy_of(model: ModelSpec, hardware: HardwareSpec, step: StepTime, chosen: 
         mixed=engine is None or engine.mixed,
         reserve=w.reserve_output,
         whole_prompts=True,
-        request_seconds=0.0 if engine is None else engine.figures.get("host.request", 0.0),
+        request_seconds=host.request,
+        token_seconds=host.token,
+        lag=int(host.lag),
+        looks=int(step.server.looks(w.concurrency)),
         speculated=guess.tokens,
         accepted=guess.accepted,
         held_back=None if engine is None else held_back(engine),
