@@ -206,12 +206,13 @@ class Beginning(NamedTuple):
 class Pace(NamedTuple):
     """How requests that run together get on, in seconds: a mean step, a request's prompt, each other token of it.
 
-    What a request's steps take besides, it waits for the prompts of others.
+    What a request's steps take besides, it waits for the prompts of others; `waits`: for a look besides its steps.
     """
 
     step: Number
     prefill: Number
     each: Number
+    waits: Number = 0
 
 
 class Mix(NamedTuple):
@@ -260,9 +261,12 @@ class Mix(NamedTuple):
         step, prefill, turn = found
         # a prompt in tiny pieces may leave fewer steps than there are tokens
         rest = maximum(steps_of_decode(w, guess) * alone, steps * step - turn - prefill)
-        if not server.efficiency.mixed:
-            rest = rest * minimum(1, w.output - 1)
-        return Pace(step, prefill, rest / maximum(1, w.output - 1))
+        if server.efficiency.mixed:
+            return Pace(step, prefill, rest / maximum(1, w.output - 1))
+        waits: Number = 0
+        if not is_one(server.looks(w.concurrency)) and w.concurrency is not None:
+            waits = maximum(0, rest + turn + prefill - steps * step)
+        return Pace(step, prefill, rest * minimum(1, w.output - 1) / maximum(1, w.output - 1), waits)
 
     def beside_prompts(self, running: Number, begins: Beginning, alone: Number) -> tuple[Number, Number, Number] | None:
         """Seconds of a mean step, of the steps of a request's prompt, and until it has its turn.
@@ -359,7 +363,7 @@ class Mix(NamedTuple):
         pace = None if running is None else self.pace(running if w.rate is None else self.beside(running, most))
         if pace is None:
             return ServingTimes(None, None, None, None, None, None, None, *shown)
-        residence = self.steps * pace.step + self.server.request_seconds(w.prompt)
+        residence = self.steps * pace.step + pace.waits + self.server.request_seconds(w.prompt)
         if present(self.server.lag()):  # one that is alone waits for nobody
             residence = residence + minimum(1, maximum(0, running - 1)) * self.server.lag() * pace.each
         latency, requests, seconds = None, self.of_all_ranks(running), residence

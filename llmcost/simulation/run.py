@@ -19,7 +19,7 @@ from llmcost.machine.timing import binding
 from llmcost.model.lora import ALL_LINEAR, Lora, trainable_params
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.pipeline import Server
+from llmcost.parallel.pipeline import FEW, Server
 from llmcost.serving.apart import naming_prompts, pool_options, sending
 from llmcost.serving.caches import page_of
 from llmcost.serving.estimate import estimate
@@ -416,7 +416,8 @@ def policy_of(model: ModelSpec, hardware: HardwareSpec, step: StepTime, chosen: 
         request_seconds=host.request,
         token_seconds=host.token,
         lag=int(host.lag),
-        looks=int(step.server.looks(w.concurrency)),
+        looks=int(step.server.looks(FEW.value)),
+        looks_few=int(step.server.looks(1)),
         speculated=guess.tokens,
         accepted=guess.accepted,
         held_back=None if engine is None else held_back(engine),

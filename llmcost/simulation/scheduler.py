@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import deque
 from heapq import heappop, heappush
 
+from llmcost.parallel.pipeline import FEW
 from llmcost.simulation.policy import HeldBack, Mix, NoRoomError, Policy, Running, Served, own_name, spans, to_come
 from llmcost.simulation.pool import Pool, Segment
 from llmcost.simulation.traffic import Request
@@ -127,7 +128,7 @@ class Scheduler:
             pairs += piece * running.computed + piece * (piece + 1) // 2
         if not prompts and not decoding:
             if not self.decoding:  # requests that wait on the host
-                ready = min([self._ready(each) for each in self.waiting], default=self.now)
+                ready = self._ready(self.waiting[0]) if self.waiting else self.now  # the host takes them in order
                 self.now = max(self.now, ready)
             return None
         each = tokens / prompts if prompts else 0
@@ -171,7 +172,7 @@ class Scheduler:
             began.popleft()
         if not self.running:
             self.seen, self.unseen = self.now, 0
-        elif self.unseen + 1 >= policy.looks:
+        elif self.unseen + 1 >= (policy.looks if self.running + len(self.waiting) >= FEW.value else policy.looks_few):
             self.seen, self.unseen = max(self.seen, began[0]), 0
         else:
             self.unseen += 1
