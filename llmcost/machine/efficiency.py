@@ -225,8 +225,8 @@ def from_figures(
     `unpacked_above` and `attention.pair_bytes`, as a `Kernel` has them; `flop.joules`, the energy of a product's FLOP,
     of which a card's power pays for so many a second; `sm_bandwidth`, the bytes a second that one SM draws at most, and
     `narrow.sm_bandwidth` of weights that it unpacks; `host.step` and the like, the figures of a `Host`, which may be of
-    a family or of one format of weights alone (`host.request@mxfp4`); those of SLOWER, by which all times of a group of kernels are
-    multiplied, and those of SHARES, by which the shares of the peak and of the bandwidth are.
+    a family or of one format of weights alone (`host.request@mxfp4`); those of SLOWER, by which all times of a group of
+    kernels are multiplied, and those of SHARES, by which the shares of the peak and of the bandwidth are.
     """
     family = family_of(hardware)
     over_pcie = hardware is not None and hardware.interconnect_kind.startswith("PCIe")

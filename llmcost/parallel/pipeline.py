@@ -36,7 +36,6 @@ from llmcost.parallel.layout import Layout
 from llmcost.parallel.offload import Offload
 from llmcost.parallel.split import on_the_busiest, shard
 
-
 FEW = Constant(
     16,
     "InferenceMAX's scripts for SGLang on B200 and B300 have it look every 10 steps below so many requests in flight, "

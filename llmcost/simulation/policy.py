@@ -33,8 +33,9 @@ class Policy(NamedTuple):
     length. mixed: prompts run in the same step as decode. reserve: a request starts only if all its output has room.
     whole_prompts: a request starts only if all its prompt has room, not just the first piece.
     request_seconds: on the host before a request can start, token_seconds: besides, for each token of its prompt.
-    lag: steps of others that pass before a request starts, as the host works ahead of the GPUs; looks: steps of decode from one
-    look at new requests to the next, looks_few: the same with fewer than FEW requests. caching: free blocks are found by what they hold.
+    lag: steps of others that pass before a request starts, as the host works ahead of the GPUs.
+    looks: steps of decode from one look at new requests to the next, looks_few: the same with fewer than FEW requests.
+    caching: free blocks are found by what they hold.
     host_blocks: of a second level in the host's memory; load_seconds: in which a token comes back from there.
     speculated: tokens that each decoding request has verified in a step beside its next one; accepted: tokens that it
     gets in a step on average, 1 without speculation. held_back: room for output to come that a new request leaves.
