@@ -70,7 +70,11 @@ class Host(NamedTuple):
     layer: Number = 0  # in which a layer's kernels are started one by one: the layer takes at least as long
     expert_layer: Number = 0  # as `layer`, of one with experts, whose tokens the host counts before it goes on
     prompts: Number = 0  # in which the layers' kernels of a step with prompts are started, which no CUDA graph holds
-    request: Number = 0  # of each request before its first step: receiving it, its tokens
+    request: Number = 0  # of each request before its first step: receiving it, answering it
+    token: Number = 0  # of each token of its prompt, before its first step too: text is cut into tokens
+    lag: Number = 0  # steps of others that pass besides until a first token is out: the host works ahead of the GPUs
+    looks: Number = 1  # steps of decode from one look at new requests to the next, where prompts run alone
+    looks_few: Number = None  # the same with few requests in flight (parallel.pipeline.FEW); None: as many
     in_flight: Number = None  # pieces of a prompt that follow each other through stages before it waits; None: all
 
 
@@ -224,9 +228,9 @@ def from_figures(
     `narrow.of_int8` and `gemm.of_int8`, shares of the int8 peak where products are computed by that;
     `unpacked_above` and `attention.pair_bytes`, as a `Kernel` has them; `flop.joules`, the energy of a product's FLOP,
     of which a card's power pays for so many a second; `sm_bandwidth`, the bytes a second that one SM draws at most, and
-    `narrow.sm_bandwidth` of weights that it unpacks; `host.step` and the like, the seconds of a `Host`, which may be of
-    one format of weights alone (`host.request@mxfp4`); those of SLOWER, by which all times of a group of kernels are
-    multiplied, and those of SHARES, by which the shares of the peak and of the bandwidth are.
+    `narrow.sm_bandwidth` of weights that it unpacks; `host.step` and the like, the figures of a `Host`, which may be of
+    a family or of one format of weights alone (`host.request@mxfp4`); those of SLOWER, by which all times of a group of
+    kernels are multiplied, and those of SHARES, by which the shares of the peak and of the bandwidth are.
     """
     family = family_of(hardware)
     over_pcie = hardware is not None and hardware.interconnect_kind.startswith("PCIe")
@@ -289,8 +293,8 @@ def from_figures(
         }
     kernels = {kind: within_sms(kind, kernel, hardware) for kind, kernel in kernels.items()}
     kept = weights.rpartition("+")[2]
-    stated = [name for name in Host._fields if f"host.{name}" in figures]
-    host = {name: figures.get(f"host.{name}@{kept}", figures[f"host.{name}"]) for name in stated}
+    stated = {name: own(f"host.{name}") for name in Host._fields}
+    host = {name: figures.get(f"host.{name}@{kept}", said) for name, said in stated.items() if said is not None}
     slower: dict[str, Number] = {
         kind: figures[name] for name, kinds in SLOWER.items() if name in figures for kind in kinds
     }

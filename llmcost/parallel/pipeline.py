@@ -10,7 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, is_one, maximum, minimum, named, present, sum_of
+from llmcost.ground.algebra import (
+    Number,
+    ceil_div,
+    divide,
+    floor_div,
+    is_one,
+    maximum,
+    minimum,
+    more_than,
+    named,
+    present,
+    sum_of,
+)
+from llmcost.ground.constants import Constant
 from llmcost.machine.chip import Chip
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.timing import collective_seconds, kernel_seconds
@@ -22,6 +35,13 @@ from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.offload import Offload
 from llmcost.parallel.split import on_the_busiest, shard
+
+FEW = Constant(
+    16,
+    "InferenceMAX's scripts for SGLang on B200 and B300 have it look every 10 steps below so many requests in flight, "
+    "and every 30 from there on (SCHEDULER_RECV_INTERVAL)",
+    "requests",
+)
 
 
 class Server(NamedTuple):
@@ -163,9 +183,28 @@ class Server(NamedTuple):
         nearby = self.efficiency.nearby
         return 1 if nearby is None else nearby.tokens(in_flight * self.layout.dp)
 
-    def request_seconds(self) -> Number:
-        """Seconds on the engine's host before a request can start; 0 where no engine is asked about."""
-        return 0 if self.efficiency.host is None else self.efficiency.host.request
+    def request_seconds(self, prompt: Number) -> Number:
+        """Seconds on the engine's host before a request of so many tokens can start; 0 where none is asked about."""
+        host = self.efficiency.host
+        if host is None:
+            return 0
+        return host.request + host.token * prompt if present(host.token) else host.request
+
+    def lag(self) -> Number:
+        """Steps of others that pass besides until a first token is out; 0 where no engine is asked about."""
+        return 0 if self.efficiency.host is None else self.efficiency.host.lag
+
+    def looks(self, in_flight: Number) -> Number:
+        """Steps of decode from one look at new requests to the next, with so many in flight; 1 without an engine.
+
+        Data-parallel ranks that share experts look each time (SGLang, managers/scheduler_recv_skipper.py).
+        """
+        host = self.efficiency.host
+        if host is None or self.layout.expert_ranks() != 1:
+            return 1
+        if host.looks_few is None or in_flight is None:
+            return host.looks
+        return host.looks_few + more_than(in_flight, FEW.value - 1) * (host.looks - host.looks_few)
 
     def in_flight(self) -> Number:
         """Pieces of a prompt that follow each other through the stages before the host waits; None: all of them."""

@@ -18,7 +18,7 @@ from llmcost.parallel.layout import Layout
 from llmcost.search.serving_layouts import ServingCandidate, ServingQuestion, candidate_of, placed, shares_drawn
 from llmcost.search.space import Column
 from llmcost.serving.apart import Apart, Decoding, Prompts, prompt_pool, sending
-from llmcost.serving.batching import held, request_bytes, room, steps_of_decode
+from llmcost.serving.room import held, request_bytes, room, steps_of_decode
 from llmcost.serving.server import machine_of, speculation_of
 
 OCTAVES, PER_OCTAVE = 12, 16  # requests of a rank: 4,096 at most, so many numbers between one and its double

@@ -25,7 +25,8 @@ from llmcost.parallel.rules import broken, shape_of
 from llmcost.search.plan_apart import plan_apart
 from llmcost.search.serving_layouts import ServingCandidate, ServingQuestion, candidate_of, placed, shares_drawn
 from llmcost.search.space import Broken, Column, degrees_in_words
-from llmcost.serving.batching import of_mean_lengths, serving
+from llmcost.serving.batching import serving
+from llmcost.serving.room import of_mean_lengths
 from llmcost.serving.server import speculation_of
 from llmcost.specs.catalog import named_engine
 

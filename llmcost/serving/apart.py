@@ -31,19 +31,10 @@ from llmcost.model.operators import Collective
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight
-from llmcost.serving.batching import (
-    Tokens,
-    cached_tokens,
-    held,
-    in_system,
-    rates,
-    refuse_states,
-    request_bytes,
-    room,
-    steps_of_decode,
-)
+from llmcost.serving.batching import Tokens, in_system, rates
 from llmcost.serving.options import OF_POOLS, Options, Workload
 from llmcost.serving.results import Memory, Pool, Pools, Serving, ServingRates, ServingTimes
+from llmcost.serving.room import cached_tokens, held, refuse_states, request_bytes, room, steps_of_decode
 from llmcost.serving.speculation import Speculation
 from llmcost.serving.turns import BRIDGE, REQUESTS_A_SLOT, SATURATED, spread_of
 
@@ -280,7 +271,7 @@ class Apart(NamedTuple):
             others, burst = maximum(0, w.concurrency / self.prompts.ranks - 1), self.burst_seconds()
             decoding = steps_of_decode(w, self.decoding.guess) * step
             loop = Loop(others, decoding, spread_of(w) * decoding)
-        before = self.decoding.server.request_seconds() + self.prompts.seconds(per_s, w.rate, loop)
+        before = self.decoding.server.request_seconds(w.prompt) + self.prompts.seconds(per_s, w.rate, loop)
         return burst + before + self.sent_seconds + step / 2
 
     def answered(self, most: Number) -> Number:

@@ -62,17 +62,24 @@ from llmcost.ground.algebra import (
     named,
     present,
 )
-from llmcost.ground.constants import Constant
-from llmcost.ground.errors import InputError
 from llmcost.machine.timing import bound, rate
 from llmcost.model.architecture import Pass
-from llmcost.model.counting import kept_bytes
 from llmcost.model.operators import Operator, Stored
 from llmcost.model.sizes import Load
 from llmcost.parallel.pipeline import Server, filled, in_flight, mean_share, rank_share
-from llmcost.serving.caches import Allocation, allocation, page_of
 from llmcost.serving.options import Workload
 from llmcost.serving.results import Memory, Serving, ServingRates, ServingTimes
+from llmcost.serving.room import (
+    Preempted,
+    cached_tokens,
+    held,
+    of_mean_lengths,
+    preempted,
+    refuse_states,
+    request_bytes,
+    room,
+    steps_of_decode,
+)
 from llmcost.serving.speculation import Speculation
 from llmcost.serving.turns import (
     SATURATED,
@@ -84,21 +91,6 @@ from llmcost.serving.turns import (
 )
 
 NEWTON_STEPS, NEWTON_WIDTH = 6, 1 / 2  # of Little's law; the slope is taken over half of the number: steps have kinks
-AGAIN = Constant(
-    0.76,
-    "of the tokens of output, less where prompts are longer (LONG_PROMPTS): llmcost simulate, eight pairs of lengths, "
-    "prompts from a quarter to eight times the output, of Llama 3.1 8B on an RTX 4090",
-)
-LONG_PROMPTS = Constant(0.07, "for each time that a prompt is as long as the output: the same runs")
-SOME_WAIT = Constant(
-    0.5, "share of that where as many are in flight as have room, all from half more on: the same runs"
-)
-IDLE = Constant(
-    0.19,
-    "share of the room that nobody has where as many are in flight as it is for, of requests that are all output: the "
-    "same runs",
-)
-WATERMARK = Constant(0.01, "share of the pages that vLLM keeps free (vllm/core/block_manager.py, watermark)")
 
 
 def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> Serving:
@@ -148,140 +140,6 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> 
         draft_bytes=guess.held_bytes(server, memory.weights_bytes),
         load_share=None if answered is None else w.rate / answered,
     )
-
-
-class Preempted(NamedTuple):
-    """What preemption costs: tokens that a request has computed again on average, and the share of requests that run.
-
-    Of those that have room: a request that was preempted waits until another one ends.
-    """
-
-    again: Number = 0
-    run: Number = 1
-
-
-def preempted(w: Workload, bounds: dict[str, Number], of_mean_length: Number, full: Number) -> Preempted:
-    """The preemption of a closed loop; none where engines keep room for all of the output.
-
-    A request that ends leaves more room than the next one's prompt takes. The one after that starts too, and what all
-    of them grow by drives it out again. Requests that begin together have their full length together, so that fewer
-    than have room at their mean length do. `bounds`: requests of a rank by what bounds them. `of_mean_length`, `full`:
-    bytes of a request that is half answered, and of one at its end.
-    """
-    others = [bound for name, bound in bounds.items() if name != "memory"]
-    if w.concurrency is None or w.reserve_output or len(others) == len(bounds) or not present(full):
-        return Preempted()
-    beyond = least(others) / bounds["memory"] - 1
-    lacks = maximum(SATURATED, 1 - of_mean_length / full)
-    below = 1 + minimum(0, beyond) / lacks
-    share = minimum(1, SOME_WAIT.value * maximum(0, below) + maximum(0, beyond))
-    grown = 2 * lacks * (w.prompt + w.output)  # tokens by which its bytes grow
-    again = share * AGAIN.value * grown / (1 + LONG_PROMPTS.value * w.prompt / w.output)
-    idle = maximum(0, minimum(below, 1 - 2 * beyond)) * IDLE.value * (2 * lacks) ** 2
-    return Preempted(named("computed_again", again), 1 - idle)
-
-
-def held(server: Server, w: Workload, guess: Speculation, running: Number, of_mean_length: Number) -> Number:
-    """Bytes of the caches of so many requests; what they share is held once."""
-    if w.prefix_hit is None:
-        return running * of_mean_length
-    shared = shared_bytes(server, cached_tokens(w), guess)
-    return shared + running * (of_mean_length - shared)
-
-
-def of_mean_lengths(w: Workload) -> Workload:
-    """The workload with the lengths that requests have on average, where they are drawn from a share of them on."""
-    if w.range_ratio is None:
-        return w
-    mean = (1 + w.range_ratio) / 2
-    return w._replace(prompt=maximum(1, mean * w.prompt), output=maximum(1, mean * w.output))  # none has no token
-
-
-def cached_tokens(w: Workload) -> Number:
-    """Tokens of a prompt that stand in the cache in whole pages; its last one is always computed."""
-    if w.prefix_hit is None:
-        return 0
-    page = page_of(w.engine)
-    shared = page * floor_div(minimum(w.prefix_hit * w.prompt, w.prompt - 1), page)
-    return named("cached_tokens", shared)
-
-
-def refuse_states(server: Server) -> None:
-    """Raise InputError for a model that keeps states, which have all tokens in them, not a beginning alone."""
-    if present(allocation(server.share(Load(1, 1, 1, decode=True)).layers, 0, server.page).states):
-        why = "layers keep a state, from which no beginning of a prompt can be taken"
-        raise InputError(f"--prefix-hit: {server.model.name}'s {why}")
-
-
-def steps_of_decode(w: Workload, guess: Speculation) -> Number:
-    """Steps in which a request gets its tokens but the first."""
-    return w.output - 1 if is_one(guess.accepted) else (w.output - 1) / guess.accepted
-
-
-class Room(NamedTuple):
-    """Requests of one rank that have room for their caches.
-
-    beside_activations: beside all that an engine holds, in pages. whole_memory: beside the weights alone, at least 1.
-    """
-
-    beside_activations: Number
-    whole_memory: Number
-
-
-def room(server: Server, w: Workload, memory: Memory, guess: Speculation, of_mean_length: Number) -> Room:
-    """Requests that have room on the fullest rank, where the GPU's memory is known.
-
-    `of_mean_length`: bytes of one that is half answered.
-    """
-    usable = memory.usable_bytes
-    mean_length = w.prompt + w.output / 2
-    kept = request_bytes(server, w.prompt + w.output, w.prompt, guess) if w.reserve_output else of_mean_length
-    caches = usable - memory.overhead_bytes - memory.weights_bytes
-    if guess.tokens:
-        caches = caches - guess.weights_bytes(server, memory.weights_bytes)
-    caches = named("room_for_caches", caches - memory.activation_bytes)
-    if w.prefix_hit is not None:  # held once
-        shared = shared_bytes(server, cached_tokens(w), guess)
-        caches, kept = caches - shared, kept - shared
-    if not present(kept):  # a model without a cache of its own: as many as run at a time
-        of_a_rank = divide(memory.max_batch, w.dp)
-        return Room(of_a_rank, of_a_rank)
-    requests = floor_div((1 - WATERMARK.value) * caches, named("request_bytes", kept))
-    needed = kept_bytes(server.share(Load(1, 1, mean_length, decode=True, memory=w.prompt)).layers)
-    needed = needed if is_one(server.pp) else server.on_a_stage(needed)
-    if w.prefix_hit is not None:
-        needed = needed * (1 - cached_tokens(w) / mean_length)
-    return Room(maximum(0, requests), maximum(1, (usable - memory.weights_bytes) / needed))
-
-
-def request_bytes(
-    server: Server,
-    length: Number,
-    prompt: Number = 0,
-    guess: Speculation = Speculation(),  # noqa: B008
-) -> Number:
-    """Bytes that engines allocate for the cache of one request of this length on a GPU; half of its last page is empty.
-
-    `prompt`: of the length, what an encoder read. `guess`: what guesses tokens, and has a cache too. That is the mean
-    over requests of many lengths.
-    """
-    caches = allocation(server.share(Load(1, 1, length, decode=True, memory=prompt)).layers, 0, server.page)
-    found = caches.of_mean_length(length)
-    found = found if is_one(server.pp) else server.on_a_stage(found)
-    return found + length * guess.position_bytes(server, _a_position(server, caches)) if guess.tokens else found
-
-
-def shared_bytes(server: Server, tokens: Number, guess: Speculation) -> Number:
-    """Bytes on a GPU of the pages of a beginning that requests share, as far as layers keep all of it."""
-    caches = allocation(server.share(Load(1, 1, tokens, decode=True)).layers, 0, server.page)
-    a_position = _a_position(server, caches)
-    beside = guess.position_bytes(server, a_position) if guess.tokens else 0
-    return named("shared_prefix_bytes", tokens * (a_position + beside))
-
-
-def _a_position(server: Server, caches: Allocation) -> Number:
-    """Bytes on a GPU of one position of a sequence, in layers that keep all of them."""
-    return caches.growing if is_one(server.pp) else server.on_a_stage(caches.growing)
 
 
 class Tokens(NamedTuple):
@@ -348,12 +206,13 @@ class Beginning(NamedTuple):
 class Pace(NamedTuple):
     """How requests that run together get on, in seconds: a mean step, a request's prompt, each other token of it.
 
-    What a request's steps take besides, it waits for the prompts of others.
+    What a request's steps take besides, it waits for the prompts of others; `waits`: for a look besides its steps.
     """
 
     step: Number
     prefill: Number
     each: Number
+    waits: Number = 0
 
 
 class Mix(NamedTuple):
@@ -402,9 +261,12 @@ class Mix(NamedTuple):
         step, prefill, turn = found
         # a prompt in tiny pieces may leave fewer steps than there are tokens
         rest = maximum(steps_of_decode(w, guess) * alone, steps * step - turn - prefill)
-        if not server.efficiency.mixed:
-            rest = rest * minimum(1, w.output - 1)
-        return Pace(step, prefill, rest / maximum(1, w.output - 1))
+        if server.efficiency.mixed:
+            return Pace(step, prefill, rest / maximum(1, w.output - 1))
+        waits: Number = 0
+        if not is_one(server.looks(w.concurrency)) and w.concurrency is not None:
+            waits = maximum(0, rest + turn + prefill - steps * step)
+        return Pace(step, prefill, rest * minimum(1, w.output - 1) / maximum(1, w.output - 1), waits)
 
     def beside_prompts(self, running: Number, begins: Beginning, alone: Number) -> tuple[Number, Number, Number] | None:
         """Seconds of a mean step, of the steps of a request's prompt, and until it has its turn.
@@ -421,7 +283,7 @@ class Mix(NamedTuple):
         piece = computed
         if loop:
             most = maximum(most, prompt_tokens / computed) if not mixed else most
-            all_ready, host = begins.seconds(most, "full of prompts"), server.request_seconds()
+            all_ready, host = begins.seconds(most, "full of prompts"), server.request_seconds(w.prompt)
             if all_ready is None:
                 return None
             if mixed:
@@ -429,7 +291,7 @@ class Mix(NamedTuple):
                 joining = joining._replace(step=alone, host=host, each=maximum(0, all_ready - alone) / most)
                 piece = computed * joining.together().of_a_step()
             else:
-                ahead = Alone.of(w, running, steps_of_decode(w, self.guess), alone, host)
+                ahead = Alone.of(w, running, steps_of_decode(w, self.guess), alone, server.looks(w.concurrency), host)
                 ahead = ahead._replace(most=most, each=all_ready / most)
                 piece = computed * ahead.together().of_a_step()
         elif has_room is not None:
@@ -452,8 +314,8 @@ class Mix(NamedTuple):
             of_full = named("step_full_of_prompts", begins.seconds(full / computed, "full of prompts"), of)
             beyond = minimum(1, maximum(0, computed * joining.together().mean() - piece) / maximum(1, full - piece))
             prefill = maximum(1, computed / full) * (own + beyond * (of_full - own))
-            turn = joining.queue_seconds(server.request_seconds(), shorter, of_full * computed / full)
-            if present(server.request_seconds()):  # else the next step begins where the last request has ended
+            turn = joining.queue_seconds(server.request_seconds(w.prompt), shorter, of_full * computed / full)
+            if present(server.request_seconds(w.prompt)):  # else the next step begins where the last request has ended
                 turn = turn + minimum(1, joining.others) * half_a_step(busy, longer, shorter, step)
         elif ahead is not None:
             mine = maximum(piece / computed, ahead.together().mean())
@@ -501,10 +363,12 @@ class Mix(NamedTuple):
         pace = None if running is None else self.pace(running if w.rate is None else self.beside(running, most))
         if pace is None:
             return ServingTimes(None, None, None, None, None, None, None, *shown)
-        residence = self.steps * pace.step + self.server.request_seconds()
+        residence = self.steps * pace.step + pace.waits + self.server.request_seconds(w.prompt)
+        if present(self.server.lag()):  # one that is alone waits for nobody
+            residence = residence + minimum(1, maximum(0, running - 1)) * self.server.lag() * pace.each
         latency, requests, seconds = None, self.of_all_ranks(running), residence
         if w.rate is not None:
-            latency = pace.step / 2 + residence
+            latency = self.until_a_look(running, pace.step) + residence
         elif w.concurrency is not None:
             of_room = self.of_all_ranks(running) / w.concurrency
             whole = residence / of_room  # Little's law
@@ -526,6 +390,10 @@ class Mix(NamedTuple):
                 seconds = seconds * (1 + more / latency)  # Little's law
             ttft, latency = ttft + more, latency + more
         return ServingTimes(*rates(w, requests, seconds), ttft, pace.each, latency, *shown)
+
+    def until_a_look(self, running: Number, step: Number) -> Number:
+        """Mean seconds until the engine sees a request that comes at a random time; nothing runs: at the next step."""
+        return step / 2 * (1 + minimum(1, running) * (self.server.looks(None) - 1))
 
     def job_seconds(self, most: Number) -> Number:
         """Seconds of all requests of a batch job, `most` at a time on a rank: full waves, and what is left over."""

@@ -35,7 +35,7 @@ from llmcost.serving.apart import (
     prompts_workload,
     serving_apart,
 )
-from llmcost.serving.batching import of_mean_lengths, serving
+from llmcost.serving.batching import serving
 from llmcost.serving.encoding import check_inputs, encode
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.memory_share import refuse_two_shares, utilization_of, with_shares
@@ -70,6 +70,7 @@ from llmcost.serving.results import (
     Serving,
     model_of,
 )
+from llmcost.serving.room import of_mean_lengths
 from llmcost.serving.server import machine_of, server_of, speculation_of
 from llmcost.serving.training_rates import training, unknown_training
 from llmcost.serving.usual_engine import usual_engine

@@ -99,6 +99,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "verified": w.speculate + 1 if guessed else None,
         "kv_tokens": asked.kv_tokens,
         "kv_blocks": None if asked.kv_tokens is None else asked.kv_tokens // page,
+        "looks": server_of(model, *machine_of(asked.hardware, w), w).looks(w.concurrency) if not asked.role else None,
         "prefix_caching": True if asked.prefix_caching is None and w.prefix_hit else asked.prefix_caching,
         "gpus": gpus,
         "nodes": nodes,

@@ -262,7 +262,7 @@ def request(server: Server, w: Workload, prompts: Prefill, prompts_of_others: Nu
     def times(basis: str) -> RequestTimes:
         first = named(f"prefill.{basis}.seconds", getattr(prompts, basis).seconds)
         if basis == "expected" and first is not None:
-            first = first + server.request_seconds()
+            first = first + server.request_seconds(w.prompt)
         each = getattr(answers, basis).seconds_per_step
         if first is None or each is None:
             return RequestTimes(None, None, None, None)

@@ -163,8 +163,8 @@ class Alone(NamedTuple):
     """Prompts of a loop that run while decode stands still; `others` are in flight, up to `most` prompts run in a step.
 
     `first`: the share of requests that come all at once. `windows`: seconds of decode within which those that began
-    together end, of each later round of the loop. `step`: of decode, `host`: before a request can start, `each`: of a
-    prompt among others, all in seconds.
+    together end, of each later round of the loop. `step`: of decode, `look`: from one look at new requests to the next
+    where no prompt runs, `host`: before a request can start, `each`: of a prompt among others, all in seconds.
     """
 
     others: Number
@@ -172,14 +172,18 @@ class Alone(NamedTuple):
     first: Number
     windows: list[Number]
     step: Number
+    look: Number
     host: Number
     each: Number
 
     @classmethod
-    def of(cls, w: Workload, running: Number, of_decode: Number, step: Number, host: Number) -> Alone:
-        """The loop of so many requests, of so many steps of decode each, with one prompt at a time that takes none."""
+    def of(cls, w: Workload, running: Number, of_decode: Number, step: Number, looks: Number, host: Number) -> Alone:
+        """The loop of so many requests, of so many steps of decode each, with one prompt at a time that takes none.
+
+        `looks`: steps from one look at new requests to the next.
+        """
         windows = [maximum(1, each) * step for each in ending_within(w, of_decode)]
-        return cls(maximum(0, running - 1), 1, 1 / requests_a_slot(w), windows, step, host, 0)
+        return cls(maximum(0, running - 1), 1, 1 / requests_a_slot(w), windows, step, looks * step, host, 0)
 
     def together(self) -> Rounds:
         """Prompts in a step with the mean one."""
@@ -189,17 +193,18 @@ class Alone(NamedTuple):
         return Rounds(self.first, minimum(self.most, 1 + self.others), later)
 
     def queue_seconds(self) -> Number:
-        """Mean seconds until a request has its turn, the rest of a step of decode included where it comes alone."""
+        """Mean seconds until a request has its turn, what is left until the next look included."""
         later = []
         for window, mine in zip(self.windows, self.together().later, strict=True):
             behind = maximum(0, 2 * self._before(window) + 1 - mine) / 2 * self.each
-            alone = minimum(1, self.others) * (1 - minimum(1, self.step / window))
-            later.append(behind + alone * (1 - minimum(1, self._busy(window))) * self.step / 2)
+            alone = self.step * (1 - minimum(1, self.step / window))  # those that end in one step do not wait for it
+            waits = minimum(1, self.others) * maximum(alone, self.look - self.step) / 2
+            later.append(behind + (1 - minimum(1, self._busy(window))) * waits)
         return Rounds(self.first, maximum(0, self.others + 1 - self.most) / 2 * self.each, later).mean()
 
     def _of_a_step(self, window: Number) -> Number:
-        """Others that end in the same step of decode."""
-        return self.others * minimum(1, self.step / window)
+        """Others that end between the same two looks."""
+        return self.others * minimum(1, self.look / window)
 
     def _busy(self, window: Number) -> Number:
         """Seconds that prompts take, over those in which their requests end."""

@@ -32,7 +32,10 @@ class Policy(NamedTuple):
     blocks: of the cache, None: without end; block: tokens of one; state_blocks: what a request takes besides, at any
     length. mixed: prompts run in the same step as decode. reserve: a request starts only if all its output has room.
     whole_prompts: a request starts only if all its prompt has room, not just the first piece.
-    request_seconds: on the host before a request can start. caching: free blocks are found by what they hold.
+    request_seconds: on the host before a request can start, token_seconds: besides, for each token of its prompt.
+    lag: steps of others that pass before a request starts, as the host works ahead of the GPUs.
+    looks: steps of decode from one look at new requests to the next, looks_few: the same with fewer than FEW requests.
+    caching: free blocks are found by what they hold.
     host_blocks: of a second level in the host's memory; load_seconds: in which a token comes back from there.
     speculated: tokens that each decoding request has verified in a step beside its next one; accepted: tokens that it
     gets in a step on average, 1 without speculation. held_back: room for output to come that a new request leaves.
@@ -47,12 +50,20 @@ class Policy(NamedTuple):
     reserve: bool = False
     whole_prompts: bool = False
     request_seconds: float = 0.0
+    token_seconds: float = 0.0
+    lag: int = 0
+    looks: int = 1
+    looks_few: int = 1
     caching: bool = False
     speculated: int = 0
     accepted: float = 1.0
     host_blocks: int = 0
     load_seconds: float = 0.0
     held_back: HeldBack | None = None
+
+    def host_seconds(self, prompt: float) -> float:
+        """Seconds on the engine's host before a request of so many tokens can start."""
+        return self.request_seconds + self.token_seconds * prompt
 
 
 class Served(NamedTuple):

@@ -12,19 +12,20 @@ from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
 from llmcost.ground.units import HOUR
+from llmcost.machine.efficiency import Host
 from llmcost.machine.host import copies_to_host
 from llmcost.machine.power import basis_of, drawn_by
 from llmcost.machine.timing import binding
 from llmcost.model.lora import ALL_LINEAR, Lora, trainable_params
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.pipeline import Server
+from llmcost.parallel.pipeline import FEW, Server
 from llmcost.serving.apart import naming_prompts, pool_options, sending
-from llmcost.serving.batching import request_bytes
 from llmcost.serving.caches import page_of
 from llmcost.serving.estimate import estimate, under_usual
 from llmcost.serving.options import Options
 from llmcost.serving.results import Estimate
+from llmcost.serving.room import request_bytes
 from llmcost.simulation.cluster import MOST_REPLICAS, Cluster, Pool, Router, Unit
 from llmcost.simulation.histograms import HISTOGRAMS, LogNormal
 from llmcost.simulation.means import at_the_means, power_share
@@ -122,7 +123,7 @@ class Run:
             requests_per_s=times.requests / duration,
             output_tokens_per_s=times.output / duration,
             **{f"{name}_seconds": times.spread(name) for name in ("ttft", "tpot", "latency", "queue")},
-            host_seconds=largest.request_seconds,
+            host_seconds=largest.host_seconds(times.input / times.requests),
             goodput=times.within / times.requests if times.limits else None,
             goodput_requests_per_s=times.within / duration if times.limits else None,
             kv_tokens=None if None in policies else largest.blocks * largest.block,  # type: ignore[operator]
@@ -417,7 +418,7 @@ def policy_of(model: ModelSpec, hardware: HardwareSpec, step: StepTime, chosen: 
     w, guess, kv_tokens = step.workload, step.guess, chosen.kv_tokens
     engine = named_engine(w.engine)
     block = page_of(w.engine)
-    blocks, fixed = None, 0
+    blocks, fixed, host = None, 0, step.server.efficiency.host or Host()
     if kv_tokens is not None:
         if chosen.adapters:
             raise InputError(
@@ -446,7 +447,11 @@ def policy_of(model: ModelSpec, hardware: HardwareSpec, step: StepTime, chosen: 
         mixed=engine is None or engine.mixed,
         reserve=w.reserve_output,
         whole_prompts=True,
-        request_seconds=0.0 if engine is None else engine.figures.get("host.request", 0.0),
+        request_seconds=host.request,
+        token_seconds=host.token,
+        lag=int(host.lag),
+        looks=int(step.server.looks(FEW.value)),
+        looks_few=int(step.server.looks(1)),
         speculated=guess.tokens,
         accepted=guess.accepted,
         held_back=None if engine is None else held_back(engine),

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import deque
 from heapq import heappop, heappush
 
+from llmcost.parallel.pipeline import FEW
 from llmcost.simulation.policy import HeldBack, Mix, NoRoomError, Policy, Running, Served, own_name, spans, to_come
 from llmcost.simulation.pool import Pool, Segment
 from llmcost.simulation.traffic import Request
@@ -36,6 +37,8 @@ class Scheduler:
         self.held = dict.fromkeys(HOLDS, 0)  # steps in which a request that could start did not, by what held it back
         self.place, self._part = 0, 0.0  # tokens that decode has given to each request since the start
         self.pool = Pool(policy.blocks, policy.caching, policy.host_blocks if policy.caching else 0)
+        self.seen, self.unseen = 0.0, 0  # up to when the host has seen who came, and steps of decode since
+        self.began: deque[float] = deque()  # when the last steps were planned, one more than those that a request waits
         self.loaded = 0  # tokens that came back from the host
         self.waiting: deque[Running] = deque()
         self.prefilling: list[Running] = []  # in the order in which they started
@@ -108,6 +111,7 @@ class Scheduler:
         """Who gets a token in the next step, and which pieces of prompts run; None where nothing can."""
         policy = self.policy
         before, loaded = self.preemptions, self.loaded
+        self._look()
         self._join()
         alone = not policy.mixed and bool(self.prefilling or self._may_start())
         if not alone and self.decoding:
@@ -124,13 +128,15 @@ class Scheduler:
             pairs += piece * running.computed + piece * (piece + 1) // 2
         if not prompts and not decoding:
             if not self.decoding:  # requests that wait on the host
-                ready = min((each.arrival + policy.request_seconds for each in self.waiting), default=self.now)
+                ready = self._ready(self.waiting[0]) if self.waiting else self.now  # the host takes them in order
                 self.now = max(self.now, ready)
             return None
         each = tokens / prompts if prompts else 0
         keys = pairs / tokens + (each - 1) / 2 if tokens else 0
         mean = self.tokens / decoding if decoding else 0
         longest = self._longest() if decoding else 0
+        if prompts:
+            self.unseen = policy.looks  # it looks again behind them
         return Mix(decoding, mean, prompts, each, keys, longest, pieces, self.loaded - loaded)
 
     def finish(self, mix: Mix, seconds: float) -> list[Served]:
@@ -147,7 +153,29 @@ class Scheduler:
 
     def _may_start(self) -> bool:
         waiting = self.waiting
-        return bool(waiting) and not waiting[0].sent and waiting[0].arrival + self.policy.request_seconds <= self.now
+        return bool(waiting) and not waiting[0].sent and self._ready(waiting[0]) <= self.seen
+
+    def _ready(self, waiting: Running) -> float:
+        """When the host is done with a request, so that it can start."""
+        return waiting.arrival + self.policy.host_seconds(waiting.request.prompt)
+
+    def _look(self) -> None:
+        """See who has come: up to now where nothing runs, else up to the step during which this one was prepared.
+
+        After prompts the host looks again at once, else when so many steps of decode have passed.
+        """
+        policy, began = self.policy, self.began
+        if not self.running:
+            began.clear()
+        began.append(self.now)
+        if len(began) > policy.lag + 1:
+            began.popleft()
+        if not self.running:
+            self.seen, self.unseen = self.now, 0
+        elif self.unseen + 1 >= (policy.looks if self.running + len(self.waiting) >= FEW.value else policy.looks_few):
+            self.seen, self.unseen = max(self.seen, began[0]), 0
+        else:
+            self.unseen += 1
 
     def _ticks(self) -> int:
         """Tokens that each decoding request gets in this step."""
@@ -441,5 +469,5 @@ class Scheduler:
     def _answered(self, running: Running) -> Served:
         return Served(
             *(running.request, running.arrival, running.scheduled, running.first, self.now),
-            *(running.cached, self.number, running.order, self.policy.request_seconds),
+            *(running.cached, self.number, running.order, self.policy.host_seconds(running.request.prompt)),
         )

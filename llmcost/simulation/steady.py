@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
 from llmcost.model.spec import ModelSpec
-from llmcost.serving.batching import cached_tokens
 from llmcost.serving.estimate import estimate, lengths
 from llmcost.serving.options import Options, Workload
 from llmcost.serving.results import Estimate, Serving, Simulated
+from llmcost.serving.room import cached_tokens
 from llmcost.serving.turns import SHORTEST, longest_length
 from llmcost.simulation.traffic import requests_of
 from llmcost.specs.catalog import named_engine

@@ -49,6 +49,7 @@ FIGURES = {
     "cuda_graphs": "kernels are started by CUDA graphs",
     "kv_tokens": "tokens that the KV cache is held to",
     "kv_blocks": "blocks of tokens that the KV cache is held to",
+    "looks": "steps of decode from one look at new requests to the next",
     "prefix_caching": "beginnings of prompts are found in the KV cache",
     "draft": "what guesses tokens",
     "draft_model": "the model that guesses tokens",

@@ -20,11 +20,12 @@ from llmcost.model.counting import count_params, count_pass
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server
-from llmcost.serving.batching import Tokens, joined, preempted
+from llmcost.serving.batching import Tokens, joined
 from llmcost.serving.estimate import estimate, evaluate, prompt_is_context, workload_of
 from llmcost.serving.options import Options as AllOptions
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import leaves
+from llmcost.serving.room import preempted
 from llmcost.serving.speculation import accepted_tokens
 from llmcost.specs.optimised import OPTIMISED
 

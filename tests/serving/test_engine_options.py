@@ -231,12 +231,56 @@ def test_requests_that_end_soon_after_each_other_begin_together_where_prompts_ru
 
 
 def test_an_engine_may_take_another_time_for_requests_of_models_in_one_format():
-    """TensorRT-LLM's with experts in mxfp4 start 105 ms sooner; its other figures are the same."""
+    """TensorRT-LLM's with experts in mxfp4 start 75 ms sooner; its other figures are the same."""
     options = Options(prompt=1000, output=100, engine="trtllm")
     models = (load_model("gpt-oss-120b"), LLAMA)
     hosts = [machine_of(H100, workload_of(model, H100, options))[2].host for model in models]
-    assert [host.request for host in hosts] == [0.015, 0.12]
-    assert hosts[0]._replace(request=0.12) == hosts[1]
+    assert [host.request for host in hosts] == [0.005, 0.08]
+    assert hosts[0]._replace(request=0.08) == hosts[1]
+
+
+def with_host(options, model=LLAMA, hardware=H100, **figures):
+    """The times of a mix with other figures of the engine's host."""
+    reached = machine_of(hardware, workload_of(model, hardware, options))[2]
+    changed = reached._replace(host=reached.host._replace(**figures))
+    return at_shares(model, hardware, options, changed).serving.expected
+
+
+def test_a_prompt_of_a_thousand_tokens_is_cut_into_tokens_for_as_long_as_its_figure_says():
+    """At a rate the host gathers nobody: TTFT has 1,000 times the seconds of a token more, TPOT nothing."""
+    of = Options(rate=1.0, prompt=1000, output=100, engine="vllm")
+    plain, cut = with_host(of, token=0), with_host(of, token=2e-5)
+    assert cut.ttft_seconds == pytest.approx(plain.ttft_seconds + 1000 * 2e-5, rel=1e-3)
+    assert cut.tpot_seconds == pytest.approx(plain.tpot_seconds, rel=1e-3)
+
+
+def test_a_first_token_lags_by_steps_of_others_and_by_none_of_ones_own():
+    of = Options(prompt=1000, output=100, engine="vllm")
+    for running, steps in ((1, 0), (16, 3)):
+        plain, late = (with_host(of._replace(concurrency=running), lag=lag) for lag in (0, 3))
+        assert late.ttft_seconds == pytest.approx(plain.ttft_seconds + steps * late.tpot_seconds, rel=1e-3)
+        assert late.tpot_seconds == pytest.approx(plain.tpot_seconds, rel=1e-3)
+
+
+def test_sglang_looks_for_requests_every_30_steps_on_blackwell_and_every_10_with_few():
+    def looks(gpu, in_flight, **layout):
+        hardware, of = load_hardware(gpu), Options(prompt=1000, output=100, engine="sglang", **layout)
+        model = load_model("deepseek-v3" if layout else "llama3.1-8b")
+        w = workload_of(model, hardware, of)
+        return server_of(model, *machine_of(hardware, w), w).looks(in_flight)
+
+    assert looks("b200", np.array([1.0, 15.0, 16.0, 64.0])).tolist() == [10, 10, 30, 30]
+    assert looks("b300", None) == 30
+    assert looks("h200", 64) == 1
+    assert looks("b200", 64, ep=8) == 1  # ranks that share experts look in each step
+
+
+def test_a_request_waits_for_half_of_the_steps_between_two_looks():
+    """Short prompts of 8 requests take next to nothing: of 20 steps it waits for 10, not for half of one."""
+    of = Options(concurrency=8, prompt=64, output=2000, engine="sglang", range_ratio=0.5)
+    each, twentieth = (with_host(of, looks=looks) for looks in (1, 20))
+    assert twentieth.ttft_seconds - each.ttft_seconds == pytest.approx(0.9 * 9.5 * each.tpot_seconds, rel=0.1)
+    assert with_host(of, looks=40).ttft_seconds > twentieth.ttft_seconds
 
 
 def test_where_lengths_are_alike_and_prompts_run_alone_all_begin_together():
@@ -244,8 +288,8 @@ def test_where_lengths_are_alike_and_prompts_run_alone_all_begin_together():
     of = {"prompt": 4096, "output": 512, "engine": "sglang"}
     alike = estimate(LLAMA, H100, Options(concurrency=16, range_ratio=1, **of)).serving.expected
     one = estimate(LLAMA, H100, Options(batch=2, batch_prompts=True, prompt=4096, engine="sglang")).prefill.expected
-    host = 0.2
-    assert alike.ttft_seconds == pytest.approx(host + (1 + 8) / 2 * one.seconds, rel=0.01)
+    host, lag = 0.06 + 4096 * 5e-6, 4 * alike.tpot_seconds
+    assert alike.ttft_seconds == pytest.approx(host + lag + (1 + 8) / 2 * one.seconds, rel=0.01)
     steps = estimate(LLAMA, H100, Options(batch=16, **of)).request.expected.tpot_seconds
     assert alike.tpot_seconds == pytest.approx(steps + (8 - 1) / 2 * one.seconds / 511, rel=0.01)
 

@@ -343,3 +343,30 @@ def test_the_host_delays_the_start_of_a_request():
     (alone,), _ = run([Request(0.0, 10, 2)], Policy(64, None, None))
     (late,), _ = run([Request(0.0, 10, 2)], Policy(64, None, None, request_seconds=0.25))
     assert late.ttft == pytest.approx(alone.ttft + 0.25)
+
+
+def test_a_request_waits_for_steps_that_the_host_has_prepared():
+    """Steps of about 10 ms: who comes within the third is in the fourth, or two later; alone it is in the first."""
+    long, short = Request(0.0, 10, 50), Request(0.025, 10, 2)
+    for lag in (0, 2):
+        (early, late), _ = run([long, short], Policy(64, None, None, lag=lag))
+        assert late.scheduled == 0
+        assert early.scheduled == pytest.approx(0.03 + 0.01 * lag, abs=0.002)
+    (alone,), _ = run([Request(0.0, 10, 2)], Policy(64, None, None, lag=2))
+    assert alone.scheduled == 0
+
+
+def test_a_request_waits_for_the_next_look():
+    """Looks behind the first prompt, then after 8 steps of decode: who comes in the third is seen after the eighth."""
+    first, second = Request(0.0, 10, 50), Request(0.035, 10, 2)
+    for looks, seen in ((1, 0.04), (8, 0.09)):
+        (early, _), _ = run([first, second], Policy(64, None, None, mixed=False, looks=30, looks_few=looks))
+        assert early.scheduled == pytest.approx(seen, abs=0.003)
+
+
+def test_the_host_cuts_longer_prompts_into_tokens_for_longer():
+    policy = Policy(64, None, None, request_seconds=0.25, token_seconds=0.01)
+    (alone,), _ = run([Request(0.0, 10, 2)], Policy(64, None, None))
+    (late,), _ = run([Request(0.0, 10, 2)], policy)
+    assert late.ttft == pytest.approx(alone.ttft + 0.25 + 10 * 0.01)
+    assert late.queue == pytest.approx(0)

@@ -55,6 +55,14 @@ def test_the_formula_is_within_a_tenth_of_the_simulator(options):
         assert getattr(found.expected, name) == pytest.approx(getattr(seen, name).mean, rel=0.1), name
 
 
+@pytest.mark.parametrize("running", [8, 32, 128])
+def test_the_formula_is_near_the_simulator_where_an_engine_looks_for_requests_every_30_steps(running):
+    b200, options = load_hardware("b200"), asked("sglang", 1024, 1024, concurrency=running)
+    found, seen = steady(LLAMA, b200, options).serving.expected, simulate(LLAMA, b200, options)
+    assert found.ttft_seconds == pytest.approx(seen.ttft_seconds.mean, rel=0.15)
+    assert found.tpot_seconds == pytest.approx(seen.tpot_seconds.mean, rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("chip", "options", "because"),
     [
