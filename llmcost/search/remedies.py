@@ -1,9 +1,10 @@
 """What would make a model fit that does not: fewer tokens, smaller data types, a host, more GPUs; the cheapest first.
 
-Each changes one thing of what was asked, by the least that suffices. What costs nothing stands first: a batch or a
-context that is not much smaller, then smaller weights and a smaller cache, which cost quality, then a part of the model
-on a host, which costs time, then GPUs, which cost money, then what changes the question: a batch or a context of less
-than half. Where no smaller weights suffice, the smallest are taken together with a host or more GPUs.
+Each changes one thing of what was asked, by the least that suffices. What costs nothing stands first: a larger share of
+the memory where the engine's own rule is careful, a batch or a context that is not much smaller, then smaller weights
+and a smaller cache, which cost quality, then a part of the model on a host, which costs time, then GPUs, which cost
+money, then what changes the question: a batch or a context of less than half. Where no smaller weights suffice, the
+smallest are taken together with a host or more GPUs.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ DOUBLINGS = 10  # of the number of GPUs, at most
 SMALLER_CACHE = "fp8"  # what engines keep a cache in that should be small
 WITH_TABLES = "q4_k_m"  # a format that the embedding and the LM head have too
 NOTABLY = 0.9  # share of a format's bytes below which another is worth naming
+LARGER_SHARES = (0.88, 0.9, 0.92, 0.94)  # of the memory; above it CUDA graphs and activations have no room
 MUCH_LESS = 0.5  # share of a context or batch below which it is another question
 
 
@@ -45,7 +47,7 @@ def remedies(model: ModelSpec, chip: HardwareSpec, options: Options, e: Estimate
     usual, with_tables = _smaller_weights(model, options, e)
     smaller = _first(model, chip, [*usual, *with_tables])
     cache = _first(model, chip, [Remedy(f"the KV cache in {SMALLER_CACHE}", options._replace(kv_dtype=SMALLER_CACHE))])
-    found = [*near, smaller, cache]
+    found = [_first(model, chip, _larger_shares(options, e)), *near, smaller, cache]
     as_asked, smallest = Remedy("", options), None if smaller is not None else [*usual, *with_tables][-1:]
     if not any(found):
         found.append(_beside_a_host(model, chip, smallest[-1] if smallest else as_asked))
@@ -56,6 +58,14 @@ def remedies(model: ModelSpec, chip: HardwareSpec, options: Options, e: Estimate
         shorter = estimate(model, chip, smallest[-1].options)
         found += [_and(smallest[-1], each) for _, each in _fewer(smallest[-1].options, shorter)]
     return [each for each in (*found, *far) if each is not None and _fits(model, chip, each.options)]
+
+
+def _larger_shares(options: Options, e: Estimate) -> Iterator[Remedy]:
+    """Larger shares of the memory for weights and cache, where a rule of the engine gives the one that is too small."""
+    own = e.memory.mem_fraction_static
+    for share in LARGER_SHARES if own is not None and options.mem_fraction_static is None else ():
+        if share > own:
+            yield Remedy(f"{share:g} of the memory for weights and cache", options._replace(mem_fraction_static=share))
 
 
 def _smaller_weights(model: ModelSpec, options: Options, e: Estimate) -> tuple[list[Remedy], list[Remedy]]:

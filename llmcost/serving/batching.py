@@ -26,6 +26,8 @@ n is the least of three numbers: the concurrency; the requests whose caches have
 kept free (vLLM's watermark), each at its mean length, or at its full one where the engine reserves room for all of the
 output; and the requests whose tokens fill the chunk. All others wait in the queue.
 
+Where not one request has room, its memory does not fit, and the answer is as if there were enough.
+
 A share of a prompt may stand in the cache already: a beginning that all prompts have (`--prefix-hit`). In whole pages,
 it is held once and not computed again. Where K tokens are guessed and verified in a step, a step gives a of them on
 average (serving/speculation.py): a request runs for L = k + (o - 1)/a steps, each of which computes 1 + K tokens of it.
@@ -90,6 +92,7 @@ from llmcost.serving.turns import (
     share_of_queue,
 )
 
+AS_IF_ENOUGH = 10  # times what is asked for: the room of what does not fit, so that nobody waits and none is preempted
 NEWTON_STEPS, NEWTON_WIDTH = 6, 1 / 2  # of Little's law; the slope is taken over half of the number: steps have kinks
 
 
@@ -111,8 +114,10 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> 
     if memory.usable_bytes is not None:
         found = room(server, w, memory, guess, of_mean_length)
         have_room = found.beside_activations
-        bounds["memory"] = maximum(1, have_room)
-        at_once.append(found.whole_memory)
+        asked_for = AS_IF_ENOUGH * least(at_once) if at_once else 1
+        as_if_enough = asked_for * (1 - minimum(1, have_room))
+        bounds["memory"] = have_room + as_if_enough
+        at_once.append(found.whole_memory + as_if_enough)
     if w.chunk is not None and mixed:
         bounds["chunk"] = server.pp * w.chunk * steps / (computed + guess.new * of_decode)
     if w.max_num_seqs is not None:

@@ -429,3 +429,13 @@ def test_a_shared_beginning_is_held_once_and_not_computed():
 def test_what_is_guessed_or_cached_is_of_a_mix(options, said):
     with pytest.raises(InputError, match=re.escape(said)):
         estimate(LLAMA, H100, options)
+
+
+def test_a_mix_that_does_not_fit_is_answered_as_if_there_were_enough_memory():
+    """As the verdict says of its speeds: all that are asked for run, expected and at most."""
+    model, chip = load_model("llama3-70b"), load_hardware("h100-sxm")
+    found = estimate(model, chip, AllOptions(prompt=1024, output=1024, concurrency=8, engine="sglang"))
+    assert found.memory.fits is False
+    assert found.serving.max_concurrency == 0
+    assert 7.5 < found.serving.running <= 8
+    assert found.serving.expected.requests_per_s <= found.serving.limit.requests_per_s

@@ -184,3 +184,16 @@ def test_a_plan_finds_the_share_of_every_layout():
         alone = estimate(DEEPSEEK, H200, Options(engine="sglang", context=1200, prompt=1000, **of))
         assert memory.mem_fraction_static[at, 0] == alone.memory.mem_fraction_static
         assert w.chunk[at, 0] == alone.workload.chunk
+
+
+def test_what_does_not_fit_by_the_engines_own_rule_may_by_a_share_that_is_asked_for():
+    """DeepSeek-V3 in fp8 on four GB200: 169 of 199 GB are weights, and SGLang's rule gives 0.859 of them."""
+    from llmcost.search.remedies import remedies
+
+    model, gb200 = load_model("deepseek-v3"), load_hardware("gb200")
+    asked = Options(engine="sglang", tp=4, gpus=4, prompt=1024, output=1024, concurrency=8)
+    found = estimate(model, gb200, asked)
+    assert found.memory.fits is False
+    first = remedies(model, gb200, asked, found)[0]
+    assert first.options == asked._replace(mem_fraction_static=0.88)
+    assert estimate(model, gb200, first.options).memory.fits
