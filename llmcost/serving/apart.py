@@ -11,7 +11,9 @@ decode     n requests on a rank run in steps that have nothing else. Each takes 
 prompts    run alone, or several in a step where a chunk has room for them. A replica that is never idle runs full
            chunks. Who comes while a step runs waits for it: a queue with P servers of equal service (M/D/c, by
            Sakasegawa's approximation of 1977), whose service is of all that wait together.
-between    a request waits for its keys and values, and for the next step of its rank.
+between    a request waits for its keys and values, for the host of the second pool, which takes it in as that of the first
+           one did (vLLM's proxy and TensorRT-LLM's orchestrator send it again), and for the next step of its rank that is
+           not prepared yet.
 
 In a closed loop the first N prompts come at once, and wait for half of the others'; afterwards they come one after the
 other, as they were computed, but for the steps by which their outputs differ.
@@ -272,7 +274,16 @@ class Apart(NamedTuple):
             decoding = steps_of_decode(w, self.decoding.guess) * step
             loop = Loop(others, decoding, spread_of(w) * decoding)
         before = self.decoding.server.request_seconds(w.prompt) + self.prompts.seconds(per_s, w.rate, loop)
-        return burst + before + self.sent_seconds + step / 2
+        return burst + before + self.behind(step)
+
+    def behind(self, step: Number) -> Number:
+        """Seconds of TTFT behind the end of the prompt.
+
+        Keys and values are sent, the second pool's host takes the request in too, and it waits for the next step of its
+        rank and those that were prepared before.
+        """
+        server = self.decoding.server
+        return self.sent_seconds + server.request_seconds(self.decoding.w.prompt) + (1 / 2 + server.lag()) * step
 
     def answered(self, most: Number) -> Number:
         """Requests a second that are answered where `most` decode on a rank."""
@@ -347,7 +358,7 @@ def serving_apart(apart: Apart, prompts: Server, wp: Workload, memory: Memory) -
         pools=Pools(
             _pool_of(wp, w.prefill_gpus, first_pool.busy(per_s)),
             _pool_of(w, w.decode_gpus, None if have_room is None else running / maximum(1, have_room)),
-            ttft - apart.sent_seconds - step / 2,
+            ttft - apart.behind(step),
             apart.sent_seconds,
         ),
         draft_bytes=guess.held_bytes(server, memory.weights_bytes),

@@ -369,8 +369,9 @@ class Mix(NamedTuple):
         if pace is None:
             return ServingTimes(None, None, None, None, None, None, None, *shown)
         residence = self.steps * pace.step + pace.waits + self.server.request_seconds(w.prompt)
-        if present(self.server.lag()):  # one that is alone waits for nobody
-            residence = residence + minimum(1, maximum(0, running - 1)) * self.server.lag() * pace.each
+        if present(self.server.lag()) and not self.in_rounds():
+            others = minimum(1, maximum(0, running - 1))  # one that is alone waits for nobody
+            residence = residence + others * self.server.lag() * self.guess.accepted * pace.each
         latency, requests, seconds = None, self.of_all_ranks(running), residence
         if w.rate is not None:
             latency = self.until_a_look(running, pace.step) + residence
@@ -395,6 +396,11 @@ class Mix(NamedTuple):
                 seconds = seconds * (1 + more / latency)  # Little's law
             ttft, latency = ttft + more, latency + more
         return ServingTimes(*rates(w, requests, seconds), ttft, pace.each, latency, *shown)
+
+    def in_rounds(self) -> bool:
+        """Whether all requests of a loop begin and end together, so that none decodes while another one begins."""
+        alike = self.w.range_ratio is not None and is_one(self.w.range_ratio)
+        return alike and not self.server.efficiency.mixed and self.w.rate is None
 
     def until_a_look(self, running: Number, step: Number) -> Number:
         """Mean seconds until the engine sees a request that comes at a random time; nothing runs: at the next step."""

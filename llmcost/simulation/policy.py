@@ -138,6 +138,7 @@ class Running:
     __slots__ = (
         "arrival",
         "cached",
+        "came",
         "computed",
         "done_at",
         "first",
@@ -161,6 +162,7 @@ class Running:
         self.kept: Segment | None = None  # of its own blocks, when it was preempted
         self.scheduled = self.first = -1.0
         self.done_at = self.joined = -1  # places of decode
+        self.came = arrival  # at this replica
         self.sent = False  # its prompt was computed elsewhere
 
 

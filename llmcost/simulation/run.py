@@ -386,7 +386,14 @@ def cluster_apart(prompts: Replicas, decode: Replicas, router: str, *, layerwise
     send = sending(first.server, first.workload, second.workload, layerwise, together)
     if send(1.0) is None:
         raise InputError("no source gives the speed of the links that keys and values are sent over")
-    return gpus, Cluster(prompts.pool(numbers, router), decode.pool(numbers, router), send)
+    taken_in = decode.kind.policy.host_seconds
+
+    def between(tokens: int) -> float:
+        """Seconds from a prompt's end until its request can decode: the second pool's host takes it in too."""
+        seconds: float = send(tokens) + taken_in(tokens)
+        return seconds
+
+    return gpus, Cluster(prompts.pool(numbers, router), decode.pool(numbers, router), between)
 
 
 def kind_of(model: ModelSpec, hardware: HardwareSpec, options: Options, chosen: SimulationOptions) -> Kind:

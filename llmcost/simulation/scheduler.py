@@ -38,6 +38,7 @@ class Scheduler:
         self.place, self._part = 0, 0.0  # tokens that decode has given to each request since the start
         self.pool = Pool(policy.blocks, policy.caching, policy.host_blocks if policy.caching else 0)
         self.seen, self.unseen = 0.0, 0  # up to when the host has seen who came, and steps of decode since
+        self.prepared = 0.0  # when the step was prepared that is planned
         self.began: deque[float] = deque()  # when the last steps were planned, one more than those that a request waits
         self.loaded = 0  # tokens that came back from the host
         self.waiting: deque[Running] = deque()
@@ -170,10 +171,11 @@ class Scheduler:
         began.append(self.now)
         if len(began) > policy.lag + 1:
             began.popleft()
+        self.prepared = began[0] if self.running else self.now
         if not self.running:
             self.seen, self.unseen = self.now, 0
         elif self.unseen + 1 >= (policy.looks if self.running + len(self.waiting) >= FEW.value else policy.looks_few):
-            self.seen, self.unseen = max(self.seen, began[0]), 0
+            self.seen, self.unseen = max(self.seen, self.prepared), 0
         else:
             self.unseen += 1
 
@@ -288,7 +290,7 @@ class Scheduler:
     def _join(self) -> None:
         """Start requests whose prompts have come from elsewhere, as far as they have room."""
         most = self.policy.most
-        while self.waiting and self.waiting[0].sent and (most is None or self.running < most):
+        while self._sent() and (most is None or self.running < most):
             running = self.waiting[0]
             if not self._room(running, running.target):
                 break
@@ -296,6 +298,10 @@ class Scheduler:
             running.sent = False
             running.first = self.now
             self._decode(running, running.target)
+
+    def _sent(self) -> bool:
+        """Whether the next request's prompt has come from elsewhere, and the host has prepared a step with it."""
+        return bool(self.waiting) and self.waiting[0].sent and self.waiting[0].came <= self.prepared
 
     def _begin(self, running: Running, left: int) -> int:
         """Start a request with the tokens that are still cached: how many tokens of it run; 0 where it has no room."""

@@ -86,7 +86,8 @@ def test_where_more_prompts_arrive_than_are_computed_ttft_is_without_the_queue_t
     """A prompt fills chunks of its own, so that one replica takes at most TTFT's prompt for each that it answers."""
     found = steady(prefill_gpus=1, decode_gpus=2, tp=1, rate=20.0, prompt=8192, output=100)
     assert found.expected.requests_per_s < 20
-    assert found.pools.prompt_seconds == pytest.approx(1 / found.expected.requests_per_s, rel=0.2)
+    host = 0.01 + 8192 * 5e-6
+    assert found.pools.prompt_seconds - host == pytest.approx(1 / found.expected.requests_per_s, rel=0.2)
 
 
 def test_a_plan_splits_the_gpus_as_estimate_then_answers():
