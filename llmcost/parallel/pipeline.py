@@ -200,11 +200,13 @@ class Server(NamedTuple):
         Data-parallel ranks that share experts look each time (SGLang, managers/scheduler_recv_skipper.py).
         """
         host = self.efficiency.host
-        if host is None or self.layout.expert_ranks() != 1:
+        if host is None or is_one(host.looks):
             return 1
-        if host.looks_few is None or in_flight is None:
-            return host.looks
-        return host.looks_few + more_than(in_flight, FEW.value - 1) * (host.looks - host.looks_few)
+        looks = host.looks
+        if host.looks_few is not None and in_flight is not None:
+            looks = host.looks_few + more_than(in_flight, FEW.value - 1) * (host.looks - host.looks_few)
+        sharing = minimum(1, self.layout.expert_ranks() - 1)
+        return 1 + (1 - sharing) * (looks - 1)
 
     def in_flight(self) -> Number:
         """Pieces of a prompt that follow each other through the stages before the host waits; None: all of them."""

@@ -136,7 +136,8 @@ def workload_of_candidate(question: ServingQuestion, each: ServingCandidate) -> 
     """The workload of `estimate` on a layout: of one replica, or of all GPUs together where prompts run apart."""
     degrees = {axis: getattr(each.layout, axis) for axis in DEGREES}
     gpus = int(each.layout.gpus())
-    chunk = question.chunk_of(each.layout.expert_ranks() if question.model.has_experts() else 1)
+    experts = question.model.has_experts()
+    chunk = question.chunk_of(each.layout.expert_ranks() if experts else 1)
     w = question.workload._replace(
         **degrees, chunk=chunk, speculate=each.speculate or None, gpus=gpus, concurrency=each.concurrency
     )
@@ -145,7 +146,10 @@ def workload_of_candidate(question: ServingQuestion, each: ServingCandidate) -> 
     if each.prefill_gpus is None:
         return w
     prompts = {name: getattr(each, name) for name in ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep")}
-    return w._replace(gpus=None, dp=None, decode_gpus=each.replicas * gpus, **prompts)
+    ranks = max(1, each.prefill_ep // each.prefill_tp) if experts else 1
+    return w._replace(
+        gpus=None, dp=None, decode_gpus=each.replicas * gpus, prefill_chunk=question.chunk_of(ranks), **prompts
+    )
 
 
 def shares_drawn(question: ServingQuestion, reading: Number, tpot: Number, computed: Number) -> Number:

@@ -11,9 +11,9 @@ decode     n requests on a rank run in steps that have nothing else. Each takes 
 prompts    run alone, or several in a step where a chunk has room for them. A replica that is never idle runs full
            chunks. Who comes while a step runs waits for it: a queue with P servers of equal service (M/D/c, by
            Sakasegawa's approximation of 1977), whose service is of all that wait together.
-between    a request waits for its keys and values, for the host of the second pool, which takes it in as that of the first
-           one did (vLLM's proxy and TensorRT-LLM's orchestrator send it again), and for the next step of its rank that is
-           not prepared yet.
+between    a request waits for its keys and values, for the host of the second pool, which takes it in as that of the
+           first one did (vLLM's proxy and TensorRT-LLM's orchestrator send it again), and for the next step of its
+           rank that is not prepared yet.
 
 In a closed loop the first N prompts come at once, and wait for half of the others'; afterwards they come one after the
 other, as they were computed, but for the steps by which their outputs differ.
@@ -63,6 +63,7 @@ def pool_options(options: Options) -> tuple[OfPool, OfPool]:
         tp=options.prefill_tp or options.tp,
         pp=options.prefill_pp or options.pp,
         ep=options.prefill_ep or options.ep,
+        chunk=options.prefill_chunk or options.chunk,
         **{name: Options._field_defaults[name] for name in ("speculate", "accept", "draft")},
     )
     return _pool(prompts, "--prefill-gpus", options.prefill_gpus), _pool(plain, "--decode-gpus", options.decode_gpus)
@@ -74,7 +75,9 @@ def naming_prompts(options: Options) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        typed = "|".join(name for name in ("tp", "pp", "ep") if getattr(options, f"prefill_{name}") is not None)
+        typed = "|".join(
+            name for name in ("tp", "pp", "ep", "chunk") if getattr(options, f"prefill_{name}") is not None
+        )
         if not typed or not re.match(rf"--({typed}) ", str(error)):
             raise
         raise InputError(f"--prefill-{str(error)[2:]}") from None
@@ -118,7 +121,7 @@ def prompts_workload(w: Workload) -> Workload:
     """The workload of a replica that runs prompts, where one that decodes has `w`."""
     tp, pp, ep = w.prefill_tp, w.prefill_pp, w.prefill_ep
     gpus = replica_gpus(tp, pp, ep)
-    return w._replace(tp=tp, pp=pp, ep=ep, gpus=gpus, dp=gpus // (tp * pp))
+    return w._replace(tp=tp, pp=pp, ep=ep, gpus=gpus, dp=gpus // (tp * pp), chunk=w.prefill_chunk)
 
 
 def sending(
@@ -334,8 +337,9 @@ def serving_apart(apart: Apart, prompts: Server, wp: Workload, memory: Memory) -
     have_room = None
     if memory.usable_bytes is not None:
         found = room(server, w, memory, guess, of_mean_length)
-        have_room, bounds["memory"] = found.beside_activations, maximum(1, found.beside_activations)
-        at_most.append(found.whole_memory)
+        have_room, of_room = found.beside_activations, found.or_as_if_enough(at_most)
+        bounds["memory"] = of_room.beside_activations
+        at_most.append(of_room.whole_memory)
     most = least([*bounds.values(), *at_most[:1]])
     running = named("running", least(_running(apart, bounds, most, at_most).values()))
     step = decoding.step(maximum(1, running))
@@ -357,7 +361,7 @@ def serving_apart(apart: Apart, prompts: Server, wp: Workload, memory: Memory) -
         expected=ServingTimes(*rates(w._replace(gpus=w.all_gpus()), per_s, 1), ttft, each, latency, *shown),
         pools=Pools(
             _pool_of(wp, w.prefill_gpus, first_pool.busy(per_s)),
-            _pool_of(w, w.decode_gpus, None if have_room is None else running / maximum(1, have_room)),
+            _pool_of(w, w.decode_gpus, None if have_room is None else running / of_room.beside_activations),
             ttft - apart.behind(step),
             apart.sent_seconds,
         ),

@@ -92,7 +92,6 @@ from llmcost.serving.turns import (
     share_of_queue,
 )
 
-AS_IF_ENOUGH = 10  # times what is asked for: the room of what does not fit, so that nobody waits and none is preempted
 NEWTON_STEPS, NEWTON_WIDTH = 6, 1 / 2  # of Little's law; the slope is taken over half of the number: steps have kinks
 
 
@@ -113,11 +112,9 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> 
     have_room, of_mean_length = None, request_bytes(server, w.prompt + w.output / 2, w.prompt, guess)
     if memory.usable_bytes is not None:
         found = room(server, w, memory, guess, of_mean_length)
-        have_room = found.beside_activations
-        asked_for = AS_IF_ENOUGH * least(at_once) if at_once else 1
-        as_if_enough = asked_for * (1 - minimum(1, have_room))
-        bounds["memory"] = have_room + as_if_enough
-        at_once.append(found.whole_memory + as_if_enough)
+        have_room, of_room = found.beside_activations, found.or_as_if_enough(at_once)
+        bounds["memory"] = of_room.beside_activations
+        at_once.append(of_room.whole_memory)
     if w.chunk is not None and mixed:
         bounds["chunk"] = server.pp * w.chunk * steps / (computed + guess.new * of_decode)
     if w.max_num_seqs is not None:

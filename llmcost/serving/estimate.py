@@ -345,7 +345,7 @@ def _workload_under(model: ModelSpec, hardware: HardwareSpec | None, options: Op
         with naming_prompts(options):
             prompts = workload_of(model, hardware, first.options)
         decoding = workload_of(model, hardware, second.options)
-        layout = {f"prefill_{name}": getattr(prompts, name) for name in ("tp", "pp", "ep")}
+        layout = {f"prefill_{name}": getattr(prompts, name) for name in ("tp", "pp", "ep", "chunk")}
         kept = {name: getattr(options, name) for name in ("prefill_gpus", "decode_gpus", "layerwise")}
         return decoding._replace(**layout, **kept)
     if options.dtype is not None and options.dtype not in COMPUTE_DTYPES:

@@ -28,7 +28,7 @@ MOST_SPECULATED = 15  # tokens: a block of the cache holds them and the next one
 GATHER = "gather"  # all-gather of all tokens, reduce-scatter of what experts make of them
 ALL2ALL = ("alltoall", "deepep", "hybridep", GATHER)  # libraries of hardware/collectives, and that
 # Options that change such a mix alone, of which those of pools say where prompts run apart from decode.
-OF_POOLS = ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep", "decode_gpus", "layerwise")
+OF_POOLS = ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep", "prefill_chunk", "decode_gpus", "layerwise")
 OF_A_MIX = ("prefix_hit", "range_ratio", "speculate", "accept", "draft", *OF_POOLS)
 AT_ONCE = ("max_num_seqs", "reserve_output")  # options of a mix, or of the memory that an engine takes for it
 MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests
@@ -317,6 +317,10 @@ class Options(NamedTuple):
     prefill_ep: Annotated[
         Number, count("--ep of replicas that run prompts apart.", "DEGREE", MOST_GPUS, default="--ep")
     ] = None
+    prefill_chunk: Annotated[
+        Number,
+        length("--chunk of replicas that run prompts apart.", default="--chunk, or the engine's for their layout"),
+    ] = None
     layerwise: Annotated[
         bool, flag("Send keys and values of each layer while the next one runs, where prompts run apart.")
     ] = False
@@ -505,7 +509,7 @@ class Options(NamedTuple):
     def refuse_alone(self) -> None:
         """Raise InputError for an option that changes nothing without another one, where that is not given."""
         known = declared(Options)
-        pools = dict.fromkeys(("prefill_tp", "prefill_pp", "prefill_ep", "decode_gpus", "layerwise"), "prefill_gpus")
+        pools = dict.fromkeys([name for name in OF_POOLS if name != "prefill_gpus"], "prefill_gpus")
         needs = {"accept": "speculate", "draft": "speculate", **pools, "prefill_gpus": "decode_gpus"}
         for name, needed in needs.items():
             if getattr(self, name) != known[name].value and not getattr(self, needed):

@@ -5,6 +5,7 @@ Also what of a prompt stands in the cache already, and the lengths that requests
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, divide, floor_div, is_one, least, maximum, minimum, named, present
@@ -34,6 +35,8 @@ IDLE = Constant(
     "same runs",
 )
 WATERMARK = Constant(0.01, "share of the pages that vLLM keeps free (vllm/core/block_manager.py, watermark)")
+
+AS_IF_ENOUGH = 10  # times what is asked for, so that nobody waits for room and none is preempted
 
 
 class Preempted(NamedTuple):
@@ -112,6 +115,14 @@ class Room(NamedTuple):
 
     beside_activations: Number
     whole_memory: Number
+
+    def or_as_if_enough(self, asked: Sequence[Number]) -> Room:
+        """The same; where not one request has room, for all that are `asked` for, as what does not fit is answered.
+
+        Where no number is asked for, as of a rate alone, for one.
+        """
+        enough = (AS_IF_ENOUGH * least(asked) if asked else 1) * (1 - minimum(1, self.beside_activations))
+        return Room(self.beside_activations + enough, self.whole_memory + enough)
 
 
 def room(server: Server, w: Workload, memory: Memory, guess: Speculation, of_mean_length: Number) -> Room:
