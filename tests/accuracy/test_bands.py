@@ -18,7 +18,8 @@ from llmcost.report.accuracy import summary
 from llmcost.report.tables import to_markdown
 from llmcost.specs.catalog import shipped
 
-LOAD = {"prompt": 512, "output": 128, "concurrency": 16}
+LOAD = {"prompt": 512, "output": 128, "concurrency": 16, "engine": "optimised"}
+TYPED = [word for name, value in LOAD.items() for word in (f"--{name}", value)]
 
 
 @cache
@@ -146,11 +147,7 @@ def test_a_measurement_in_several_units_counts_once_and_a_rate_that_is_given_not
 
 
 def test_the_errors_of_json_are_those_of_the_kind(cli):
-    found = json.loads(
-        cli(
-            "estimate", "llama3-8b", "--hw", "h100", "--prompt", 512, "--output", 128, "--concurrency", 16, "--json"
-        ).out
-    )
+    found = json.loads(cli("estimate", "llama3-8b", "--hw", "h100", *TYPED, "--json").out)
     for figure, kind in (("prefill", "prefill"), ("decode", "decode"), ("serving", "throughput")):
         assert found[figure]["expected"]["error"] == found["accuracy"][kind]["mean_error"] is not None
         assert found[figure]["expected"]["basis"].startswith("profile h200")
@@ -159,7 +156,7 @@ def test_the_errors_of_json_are_those_of_the_kind(cli):
 
 
 def test_the_screen_has_the_error_beside_the_figure_and_says_of_what_it_is(cli):
-    shown = cli("estimate", "llama3-8b", "--hw", "h100", "--prompt", 512, "--output", 128, "--concurrency", 16).out
+    shown = cli("estimate", "llama3-8b", "--hw", "h100", *TYPED).out
     band = estimate("llama3-8b", "h100", **LOAD).accuracy
     rows = {line.split("  ")[0]: line for line in shown.splitlines()}
     assert rows["Prefill"].endswith(f"{band.prefill.mean_error:.0%}")

@@ -236,7 +236,7 @@ def test_the_engine_is_named_in_chinese_too(cli):
     batch, mix = ("llama3-8b", "--hw", "h100"), ("--prompt", 1024, "--output", 128, "--concurrency", 8)
     said = cli("estimate", *batch, "--lang", "zh").out.splitlines()
     assert "，优化引擎：bf16" in said[0]
-    assert said[-1].endswith("不指定程序；此处常用的有：--engine vllm、sglang 或 trtllm")
+    assert said[-1].endswith("不指定程序；此处常用的有：--engine vllm, sglang, trtllm")
     said = cli("estimate", *batch, *mix, "--lang", "zh").out.splitlines()
     assert "，引擎 vllm" in said[0]
     assert said[-1].endswith("默认 vllm；换一个：--engine sglang；不指定程序：--engine optimised")
@@ -245,8 +245,8 @@ def test_the_engine_is_named_in_chinese_too(cli):
 @pytest.mark.parametrize(
     ("arguments", "note"),
     [
-        ("h100", "engine    none in particular; of those that people run here: --engine vllm, sglang or trtllm"),
-        ("mi300x", "engine    none in particular; of those that people run here: --engine vllm or sglang"),
+        ("h100", "engine    none in particular; of those that people run here: --engine vllm, sglang, trtllm"),
+        ("mi300x", "engine    none in particular; of those that people run here: --engine vllm, sglang"),
         ("rtx4090", None),
         ("m4-max", "engine    default: mlx; another: --engine llama.cpp; none in particular: --engine optimised"),
         ("h100 --engine vllm", None),
