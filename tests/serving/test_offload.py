@@ -204,8 +204,7 @@ def test_copies_over_the_link_are_named_where_they_take_most_of_the_time(cli):
     """27.1 GB of experts, four times in chunks of 2,048 tokens, at 17.4 GB/s: 6.2 of 8.3 s. A step copies none."""
     asked = ("estimate", "mixtral-8x7b", "--hw", "rtx4090", "--dtype", "q4_k_m", "--offload", "experts")
     asked += ("--host", "epyc-9654", "--engine", "optimised")
-    assert "Binds   prefill, PCIe (6.20 s of copies from the host); decode, the host's memory
-" in cli(*asked).out
+    assert "Binds   prefill, PCIe (6.20 s of copies from the host); decode, the host's memory\n" in cli(*asked).out
     assert "PCIe (" not in cli(*asked, "--prompt", "64", "--output", "64").out
 
 
