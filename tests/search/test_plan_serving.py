@@ -233,6 +233,12 @@ def test_how_many_tokens_to_guess_is_found_and_each_is_what_it_is_alone():
     assert {each.speculate for each in both} == {1, 4}
 
 
+def test_prompts_run_apart_in_a_node_whose_links_alone_are_known():
+    """No source gives an A800's links to other nodes, which two GPUs of one do not use."""
+    found = llmcost.plan_serving("llama3.1-8b", "a800-80gb-sxm", 2, prompt=64, output=32, apart=True).best
+    assert any(each.prefill_gpus == 1 for each in found)
+
+
 def test_one_gpu_cannot_run_prompts_apart(cli):
     refused = cli("plan", "llama3-8b", "--hw", "h100", "--gpus", 1, "--serve", "--apart")
     assert (refused.code, refused.err) == (
