@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from llmcost.ground.algebra import Number, maximum
 from llmcost.parallel.layout import Layout
-from llmcost.search.serving_layouts import ServingCandidate, ServingQuestion, candidate_of, placed, shares_drawn
+from llmcost.search.serving_layouts import (
+    ServingCandidate,
+    ServingQuestion,
+    candidate_of,
+    links_within,
+    placed,
+    shares_drawn,
+)
 from llmcost.search.space import Column
 from llmcost.serving.apart import Apart, Decoding, Prompts, prompt_pool, sending
 from llmcost.serving.room import held, request_bytes, room, steps_of_decode
@@ -171,7 +178,8 @@ def _times(
     """TTFT and latency, where so many requests a second are answered."""
     server, wp, _ = placed(question, [layout], np.ones((1, 1)))
     _, chip, _ = machine_of(question.hardware, wp)
-    server = server._replace(chip=chip)  # with the links to the other pool
+    links = links_within(chip.links, question.gpus, int(question.workload.gpus_per_node))
+    server = server._replace(chip=chip._replace(links=links))  # with those to the other pool
     tp, pp = (np.array([getattr(each, axis) for each in decode.layouts], float)[:, None] for axis in ("tp", "pp"))
     w = question.workload
     send = sending(server, wp, w._replace(tp=tp, pp=pp), w.layerwise, question.gpus <= w.gpus_per_node)

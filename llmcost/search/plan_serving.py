@@ -125,6 +125,8 @@ def plan_serving(question: ServingQuestion, top: int | None = None) -> ServingPl
     """
     if question.apart and question.workload.output == 1:
         raise InputError("--output 1: nothing is decoded; leave --apart away")
+    if question.apart and _sent_over(question) is None:
+        raise InputError("--apart: no source gives the speed of the links that keys and values are sent over")
     layouts, illegal = spreads(question)
     timed = [layout for layout in layouts if linked(question, layout)]
     found: list[ServingCandidate] = []
@@ -141,6 +143,12 @@ def plan_serving(question: ServingQuestion, top: int | None = None) -> ServingPl
     best = sorted(found, key=lambda each: (-each.tokens_per_s_per_gpu, each.layout.gpus()))
     why_not = {name: count for name, count in unfit.items() if count}
     return ServingPlan(question, len(layouts), best[:top], why_not, illegal)
+
+
+def _sent_over(question: ServingQuestion) -> Number:
+    """Bytes a second of the links between GPUs that run prompts and those that decode; None: not known."""
+    links = links_of(question.hardware)
+    return links.node_bytes_per_s if question.gpus <= question.workload.gpus_per_node else links.fabric_bytes_per_s
 
 
 def spreads(question: ServingQuestion) -> tuple[list[Layout], list[Broken]]:

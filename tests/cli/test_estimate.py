@@ -303,5 +303,5 @@ def test_requests_at_a_rate_on_gpus_whose_links_no_source_gives_are_told_as_not_
     for engine in ([], ["--engine", "sglang"]):
         answer = cli("estimate", *asked, *engine)
         assert answer.code == 0
-        assert "Continuous batching: how many run at a time is not known." in answer.out
+        assert "Continuous batching: how many run at a time is not known" in answer.out
         assert "None" not in answer.out

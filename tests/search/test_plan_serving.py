@@ -204,11 +204,13 @@ def test_nobody_served_is_an_answer_and_the_exit_code_1(cli):
         (["--serve", "--ttft", "nan"], "--ttft nan: expected a number"),
         (["--serve", "--tp", "2;4"], "--tp 2;4: expected a number"),
         (["--serve", "--dtype", "fp3"], "--dtype fp3: one of"),
+        (["--serve", "--apart", "--hw", "m1-max"], "--apart: no source gives the speed of the links that keys"),
         (["--serve", "--apart", "--output", 1], "--output 1: nothing is decoded; leave --apart away"),
     ],
 )
 def test_a_question_that_is_none_is_refused(cli, arguments, message):
-    answer = cli("plan", "llama3-8b", "--hw", "h100", "--gpus", 8, *arguments)
+    chip = [] if "--hw" in arguments else ["--hw", "h100"]
+    answer = cli("plan", "llama3-8b", *chip, "--gpus", 8, *arguments)
     assert answer.code == 2
     assert message in answer.err
     assert answer.out == ""
@@ -231,6 +233,12 @@ def test_how_many_tokens_to_guess_is_found_and_each_is_what_it_is_alone():
     assert sorted(map(str, both)) == sorted(map(str, [*alone[0], *alone[1]]))
     assert both[0].tokens_per_s_per_gpu == max(found[0].tokens_per_s_per_gpu for found in alone)
     assert {each.speculate for each in both} == {1, 4}
+
+
+def test_prompts_run_apart_in_a_node_whose_links_alone_are_known():
+    """No source gives an A800's links to other nodes, which two GPUs of one do not use."""
+    found = llmcost.plan_serving("llama3.1-8b", "a800-80gb-sxm", 2, prompt=64, output=32, apart=True).best
+    assert any(each.prefill_gpus == 1 for each in found)
 
 
 def test_one_gpu_cannot_run_prompts_apart(cli):
