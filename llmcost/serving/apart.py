@@ -11,9 +11,9 @@ decode     n requests on a rank run in steps that have nothing else. Each takes 
 prompts    run alone, or several in a step where a chunk has room for them. A replica that is never idle runs full
            chunks. Who comes while a step runs waits for it: a queue with P servers of equal service (M/D/c, by
            Sakasegawa's approximation of 1977), whose service is of all that wait together.
-between    a request waits for its keys and values, for the host of the second pool, which takes it in as that of the first
-           one did (vLLM's proxy and TensorRT-LLM's orchestrator send it again), and for the next step of its rank that is
-           not prepared yet.
+between    a request waits for its keys and values, for the host of the second pool, which takes it in as that of the
+           first one did (vLLM's proxy and TensorRT-LLM's orchestrator send it again), and for the next step of its
+           rank that is not prepared yet.
 
 In a closed loop the first N prompts come at once, and wait for half of the others'; afterwards they come one after the
 other, as they were computed, but for the steps by which their outputs differ.
