@@ -80,9 +80,9 @@ def _expected(basis: str) -> list[str]:
 
 def _unmeasured(e: Estimate) -> list[str]:
     """The kinds of kernels that stand on no measurement of the engine's own."""
-    if not e.unmeasured:
+    if e.unmeasured is None:
         return []
-    return [f"          not measured, at usual shares of peak and bandwidth: {', '.join(e.unmeasured)}"]
+    return [f"          not measured, at usual shares of peak and bandwidth: {e.unmeasured}"]
 
 
 def _errors(e: Estimate) -> list[str]:

@@ -241,7 +241,9 @@ def evaluate(
         accuracy=Accuracy._make([*[efficiency.band(phase) for phase in SERVING], Band()]),
         encoding=None if encoded is None else encoded.answer,
         offload=None if server.offload is None else offloaded(server, w, step),
-        unmeasured=() if efficiency.own is None else efficiency.own.unmeasured([*prompts.layers, *whole_step]),
+        unmeasured=None
+        if efficiency.own is None
+        else ", ".join(efficiency.own.unmeasured([*prompts.layers, *whole_step])) or None,
     )
 
 

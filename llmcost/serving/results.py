@@ -355,6 +355,7 @@ class Estimate(NamedTuple):
     """Everything `llmcost estimate` answers.
 
     `unmeasured`: kinds of kernels that the engine has no measured numbers of, in words: shares of the peaks price them.
+    None: there are none.
     """
 
     schema: str
@@ -373,7 +374,7 @@ class Estimate(NamedTuple):
     accuracy: Accuracy
     encoding: Encoding | None = None
     offload: Offloaded | None = None
-    unmeasured: tuple[str, ...] = ()
+    unmeasured: str | None = None
 
     def beyond_limit(self) -> list[str]:
         """The phases in which the textbook is faster than the limit by a hundredth or more.

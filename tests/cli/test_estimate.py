@@ -137,7 +137,7 @@ def test_every_option_arrives_in_the_workload(cli):
         **dict.fromkeys(("concurrency", "rate", "requests", "link", "head_dtype", "free_memory_fraction", "profile")),
         "mem_fraction_static": None,
         **dict.fromkeys(("offload", "host", "prefix_hit", "speculate", "range_ratio")),
-        **dict.fromkeys(("prefill_gpus", "decode_gpus", "prefill_tp", "prefill_pp", "prefill_ep")),
+        **dict.fromkeys(("prefill_gpus", "decode_gpus", "prefill_tp", "prefill_pp", "prefill_ep", "prefill_chunk")),
         "layerwise": False,
         "accept": 0.8,
         "draft": "mtp",
