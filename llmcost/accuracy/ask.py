@@ -102,6 +102,6 @@ def _run(case: Case, profile: str | None) -> Options:
         cuda_graphs=engine["launch"] == "graph",
         engine=file_of(case) or OPTIMISED,
         head_dtype=of["weights"] if engine.get("head") else None,
-        link=of["link"],
+        link=of["link"] if of["gpus"] > 1 else None,
         profile=profile,
     )

@@ -104,6 +104,8 @@ class Fitted(NamedTuple):
     def by_host(self) -> bool:
         """Whether the host's launches were timed, not the kernels: in a CUDA graph such a kernel is faster."""
         launched = max(self.numbers.launch, getattr(self.numbers, "host", 0))
+        if isinstance(self.numbers, Sparse):
+            launched = max(launched, self.numbers.start)  # of a block, however many keys it has
         return bool(launched > HOST) and not isinstance(self.numbers, Experts)
 
 
