@@ -43,7 +43,7 @@ CONFIG = """{
             '"num_local_experts": 4',
             '"num_local_experts": 1',
             9,
-            "num_experts_per_tok: a token cannot take 2 of 1 experts",
+            "num_experts_per_tok: a token cannot take 2 of 1 expert",
         ),
         ('"vocab_size": 160', '"vocab_size": 160,\n  "hidden_size": 64', 11, "hidden_size: this key stands twice"),
         ('"vocab_size": 160', '"vocab_size": 160,\n  "gadget_size": 3', 11, "gadget_size: not understood for mixtral"),

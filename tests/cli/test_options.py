@@ -107,7 +107,7 @@ def test_a_workload_is_the_options_with_every_default_filled_in():
         *("output", "concurrency", "max_num_seqs", "rate", "requests"),  # not asked for
         *("images", "image_size", "audio", "offload", "host", "range_ratio", "all2all"),
         *("free_memory_fraction", "mem_fraction_static", "head_dtype", "link", "prefix_hit", "speculate"),
-        *("prefill_gpus", "decode_gpus", "prefill_tp", "prefill_pp", "prefill_ep"),
+        *("prefill_gpus", "decode_gpus", "prefill_tp", "prefill_pp", "prefill_ep", "prefill_chunk"),
         "profile",  # the GPU's own
     }
     assert w.engine == OPTIMISED  # of a batch
