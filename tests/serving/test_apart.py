@@ -5,7 +5,7 @@ import pytest
 from llmcost.ground.errors import InputError
 from llmcost.search.plan_serving import plan_serving
 from llmcost.search.question import ask_serving
-from llmcost.serving.estimate import estimate
+from llmcost.serving.estimate import estimate, workload_of
 from llmcost.serving.launch import launch_of
 from llmcost.serving.launch_figures import Asked
 from llmcost.serving.options import Options
@@ -149,3 +149,17 @@ def test_engines_are_started_for_prompts_and_for_decode_or_it_is_said_that_they_
     assert "--pd-disaggregation" in decode
     assert '"kv_role": "kv_consumer"' in "\n".join(launch("vllm").lines)
     assert "cannot say: what the server does where prompts run apart" in launch("trtllm").missing
+
+
+def test_each_pool_has_the_chunk_that_its_own_layout_gives_it():
+    """SGLang divides 16,384 tokens by the ranks of data-parallel attention: 32 of them decode, prompts run on one."""
+    model, chip = load_model("deepseek-v3"), load_hardware("gb200")
+    pools = {"prefill_gpus": 4, "prefill_tp": 4, "prefill_ep": 1, "decode_gpus": 32, "tp": 1, "ep": 32}
+    asked = Options(engine="sglang", prompt=8192, output=256, concurrency=64, **pools)
+    w = workload_of(model, chip, asked)
+    assert (w.prefill_chunk, w.chunk) == (16_384, 16_384 // 32)
+    assert workload_of(model, chip, asked._replace(chunk=4096)).prefill_chunk == 4096
+    told = workload_of(model, chip, asked._replace(prefill_chunk=2048))
+    assert (told.prefill_chunk, told.chunk) == (2048, 512)
+    with pytest.raises(InputError, match=r"--prefill-chunk 2,?048: it changes nothing alone; give --prefill-gpus too"):
+        estimate(model, chip, Options(prefill_chunk=2048, concurrency=4, prompt=64, output=8, tp=8))
