@@ -90,9 +90,11 @@ def test_every_structure_is_trained_and_explained_with_the_values_that_are_compu
 
 
 H100 = ("--hw", "h100")
+MIX = ("-c", "128", "--prompt", "100", "--output", "20", "--concurrency", "8")
 COMMANDS = {  # every command that reads a config, as few GPUs and tokens as it takes
     "estimate": (*H100, "-c", "128", "--json"),
-    "estimate ": ("-c", "128", "--prompt", "100", "--output", "20", "--concurrency", "8", *H100),
+    "estimate ": (*MIX, "--engine", "optimised", *H100),
+    "estimate  ": (*MIX, *H100),
     "explain": ("-c", "128"),
     "ops": ("--phase", "train", "-c", "128"),
     "import": (),
@@ -108,7 +110,7 @@ COMMANDS = {  # every command that reads a config, as few GPUs and tokens as it 
 }
 
 
-SEVERAL_ESTIMATES = ("compare", "sweep", "fit")
+SEVERAL_ESTIMATES = ("compare", "sweep", "fit", "estimate  ", "plan ")  # or steps of an engine
 
 
 @pytest.mark.parametrize("command", COMMANDS)
