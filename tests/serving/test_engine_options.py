@@ -235,7 +235,7 @@ def test_an_engine_may_take_another_time_for_requests_of_models_in_one_format():
     options = Options(prompt=1000, output=100, engine="trtllm")
     models = (load_model("gpt-oss-120b"), LLAMA)
     hosts = [machine_of(H100, workload_of(model, H100, options))[2].host for model in models]
-    assert [host.request for host in hosts] == [0.005, 0.08]
+    assert [host.request for host in hosts] == [0.005, 0.1]
     assert hosts[0]._replace(request=0.08) == hosts[1]
 
 

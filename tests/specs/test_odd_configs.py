@@ -278,7 +278,9 @@ def test_a_maximum_of_no_positions_is_not_said_to_be_missing():
 
 
 def test_a_key_that_is_understood_is_read_all_the_same():
-    assert left_out(LLAMA | {"attention_bias": True}, "attention_bias") == read(LLAMA | {"attention_bias": True})
+    found = left_out(LLAMA | {"attention_bias": True}, "attention_bias")
+    assert found._replace(notes=()) == read(LLAMA | {"attention_bias": True})
+    assert found.notes == ("--allow-unknown attention_bias: it is understood, and read as without that",)
 
 
 def test_a_key_that_is_like_another_is_said_to_be_before_the_option_that_leaves_it_out():
