@@ -84,7 +84,7 @@ def estimate(
     o.note_torn(spec, result.workload)
     cost = _cost(result, chip, money)
     more: Callable[[], dict[str, Any]] = dict
-    if chip is not None and launching.is_program(result.workload.engine, wanted):
+    if chip is not None and launching.is_program(result.workload.engine, chip, wanted):
         from llmcost.serving.launch_figures import Asked
 
         asked = Asked(spec, chip, result.workload, result.memory, model)

@@ -193,7 +193,7 @@ def check(
     from llmcost.ground.errors import InputError, SpecError
     from llmcost.machine.engine_names import unknown_names
     from llmcost.model.spec import ModelSpec
-    from llmcost.specs.catalog import engine_of, hardware_of, read_model
+    from llmcost.specs.catalog import SERVES, engine_of, hardware_of, read_model
     from llmcost.specs.checkpoint import compared
     from llmcost.specs.models import model_from
     from llmcost.specs.training_engine import training_engine_from
@@ -206,8 +206,8 @@ def check(
         try:
             document = read_model(Path(path), None, allow_unknown)
             kind = "hardware" if not OF_HARDWARE.isdisjoint(document.data) else "model"
-            if "vendors" in document.data:
-                kind = "engine" if "launch" in document.data else "training engine"
+            if {"vendors", "like"} & document.data.keys():
+                kind = "training engine" if SERVES.isdisjoint(document.data) else "engine"
             spec: Any = {
                 "engine": engine_of,
                 "training engine": training_engine_from,

@@ -112,7 +112,7 @@ def fit(
         found = compute(spec, chips, options, counts, precisions, prices, basis, money.pue)
     holding = found.holding()
     more: dict[str, Any] = {}
-    if holding and launching.is_program(holding[0].engine, wanted):
+    if holding and launching.is_program(holding[0].engine, _chip(chips, holding[0]), wanted):
         first = _asked(spec, chips, options, holding[0], model)
         if launch:
             launching.show(form, first, wanted, f"{holding[0].gpus} × {holding[0].title}")
@@ -133,12 +133,16 @@ def fit(
         raise typer.Exit(1)
 
 
+def _chip(chips: "list[HardwareSpec]", offer: "Offer") -> "HardwareSpec":
+    return next(each for each in chips if each.name == offer.hardware)
+
+
 def _asked(spec: "ModelSpec", chips: "list[HardwareSpec]", options: Options, offer: "Offer", name: str) -> "Asked":
     """What is launched where an offer is taken."""
     from llmcost.serving.estimate import estimate
     from llmcost.serving.launch_figures import Asked
 
-    chip = next(each for each in chips if each.name == offer.hardware)
+    chip = _chip(chips, offer)
     found = estimate(spec, chip, options._replace(**{each: getattr(offer, each) for each in TAKEN}))
     return Asked(spec, chip, found.workload, found.memory, name)
 

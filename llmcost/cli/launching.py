@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from llmcost.cli.options import Form
     from llmcost.serving.launch import Launch
     from llmcost.serving.launch_figures import Asked
+    from llmcost.specs.hardware import HardwareSpec
 
 LaunchAlone = Annotated[bool, flag("Print the lines that start the engine so, and nothing else (--engine).")]
 LogAlone = Annotated[bool, flag("Print what the engine's log will say when it starts, and nothing else (--engine).")]
@@ -29,12 +30,15 @@ def check(*, wanted: Sequence[str], others: Sequence[str] = ()) -> None:
         raise InputError(f"{wanted[0]} prints lines alone: leave {others[0]} away")
 
 
-def is_program(engine: str | None, wanted: Sequence[str]) -> bool:
+def is_program(engine: str | None, hardware: "HardwareSpec", wanted: Sequence[str]) -> bool:
     """Whether an answer's engine is one that is started. Raises InputError where it is none, and lines are `wanted`."""
     if engine not in (None, OPTIMISED):
         return True
     if wanted:
-        raise InputError(f"{wanted[0]}: of which engine? name one with --engine: {', '.join(_with_commands())}")
+        known = _with_commands(hardware)
+        if not known:
+            raise InputError(f"{wanted[0]}: no engine is known that is started on {hardware.title}")
+        raise InputError(f"{wanted[0]}: of which engine? name one with --engine: {', '.join(known)}")
     return False
 
 
@@ -81,8 +85,12 @@ def _found(asked: "Asked") -> "Launch":
     return launch_of(load_engine(asked.workload.engine), asked)
 
 
-def _with_commands() -> list[str]:
-    """The shipped engines that have a command."""
+def _with_commands(hardware: "HardwareSpec") -> list[str]:
+    """The shipped engines that have a command and run on a chip, those that people run there first."""
+    from llmcost.serving.usual_engine import usual_of
     from llmcost.specs.catalog import load_engine, names
 
-    return [name for name in names("hardware/engines") if load_engine(name).command is not None]
+    engines = map(load_engine, names("hardware/engines"))
+    known = [each.name for each in engines if each.command is not None and each.runs_on(hardware)]
+    first = [name for name in usual_of(OPTIMISED, hardware).others if name in known]
+    return [*first, *(name for name in known if name not in first)]

@@ -165,7 +165,7 @@ def plan(
 
 def _by_program(found: "ServingPlan", *, launch: bool) -> bool:
     """Whether an engine serves that is started. Raises InputError where it is to be launched and is none."""
-    return launching.is_program(found.question.workload.engine, ["--launch"] * launch)
+    return launching.is_program(found.question.workload.engine, found.question.hardware, ["--launch"] * launch)
 
 
 def _to_serve(asked: "ServingQuestion", top: int) -> "tuple[ServingPlan, ServingPlan]":

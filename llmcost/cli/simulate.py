@@ -150,7 +150,7 @@ def _simulate_one(
     launching.check(wanted=wanted, others=[*files.places()])
     more: dict[str, Any] = {}
     run = Run(spec, chip, options, simulation)
-    if launching.is_program(run.options.engine, wanted) and (launch or form.json):
+    if launching.is_program(run.options.engine, chip, wanted) and (launch or form.json):
         asked = _asked(spec, chip, run.options, simulation, named.model)
         if launch:
             launching.show(form, asked, wanted)

@@ -18,8 +18,8 @@ UNKNOWN = "–"
 FIGURES = ("figures", "predicted", "ratio", "median error", "90 % within", "beat limit")
 RATIO = "ratio: predicted over measured, median. Errors: |predicted / measured - 1|. 90 % within: of the figures."
 CLASSES = (
-    "Predictions are for engines of the class optimised, which start kernels as the measured engine does. The other",
-    "classes show how far engines are from that: an eager loop in Python, a scheduler between steps, other arithmetic.",
+    "Predictions are by the measured engine's own file (llmcost engines). One without a file is predicted as an engine",
+    "of the class optimised that starts kernels as it does: errors of other classes tell how far they are from that.",
 )
 COLUMNS = {  # of the summary -> the phases that it sums up
     "a token": ("decode", "tpot"),

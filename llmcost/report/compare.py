@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmcost.report.charts import Bars, Panel
+from llmcost.report.estimate_shown import arrivals
 from llmcost.report.figures import cell, draws
 from llmcost.report.tables import Table, under
 from llmcost.search.compare import Entry
@@ -129,13 +130,16 @@ def _workload(entries: Sequence[Entry]) -> str:
     gpus = f"{w.all_gpus():,} GPUs, " if w.all_gpus() > 1 else ""
     if w.prefill_gpus is not None:
         gpus += f"{w.prefill_gpus:,} for prompts, "
-    return f"{gpus}batch {w.batch:,}, context {w.context:,}, prompt {w.prompt:,}"
+    load = f", output {w.output:,}, {arrivals(w)}" if w.is_mix() else ""
+    return f"{gpus}batch {w.batch:,}, context {w.context:,}, prompt {w.prompt:,}{load}"
 
 
 def _cell(path: str, column: dict[str, Any]) -> str:
     gives_none = column["decode.expected.tokens_per_s"] is None and column["prefill.expected.tokens_per_s"] is not None
     if column[path] is None and "decode" in path and gives_none:
         return "none"  # it gives no tokens
+    if path.endswith(".expected.error") and column[path.replace("error", "tokens_per_s")] is None:
+        return cell(path, None)  # of a figure that is not known, no error is
     return "does not fit" if path in PRICED and column["memory.fits"] is False else cell(path, column[path])
 
 

@@ -9,7 +9,7 @@ from llmcost.ground.units import amount, counted, scaled, seconds, significant
 from llmcost.model.spec import ModelSpec
 from llmcost.report.estimate_basis import bases_of, lacking, notes_of
 from llmcost.report.estimate_counts import count_rows, memory_rows, offload_rows, traffic_rows
-from llmcost.report.estimate_shown import BINDS, Shown, generates, per_second, rate, running, timed
+from llmcost.report.estimate_shown import BINDS, Shown, arrivals, generates, per_second, rate, running, timed
 from llmcost.report.estimate_times import serving_table, speed_table
 from llmcost.report.figures import UNKNOWN, degrees_of, of_tdp
 from llmcost.report.tables import Alarm, Table, under
@@ -49,7 +49,7 @@ def _title(model: ModelSpec, e: Estimate) -> str:
         dtypes = f"{w.dtype}, weights {w.weight_dtype}, KV cache {w.kv_dtype}"
     load = f"batch {w.batch:,}, context {w.context:,}"
     if e.serving is not None:
-        load = f"{_arrivals(w)}, {w.prompt:,} tokens in and {w.output:,} out"
+        load = f"{arrivals(w)}, {w.prompt:,} tokens in and {w.output:,} out"
     on = _gpus(w)
     if e.serving is not None and e.serving.pools is not None:
         on = f"{_pool(e.serving.pools.prefill)} for prompts, {_pool(e.serving.pools.decode)} for decode, "
@@ -196,17 +196,3 @@ def estimate_rows(e: Estimate, cost: Cost | None = None) -> list[tuple[str, Any,
         unit = "J" if "joules" in path else "" if "power" in path else "$"
         rows.append((path, value, unit))
     return [*rows, ("textbook_beyond_limit", e.beyond_limit(), "")]
-
-
-def _arrivals(w: Workload) -> str:
-    """How the requests of a mix come, in words."""
-    parts = []
-    if w.rate is not None:
-        parts.append(f"{w.rate:g} requests a second arrive" if w.rate != 1 else "1 request a second arrives")
-    if w.requests is not None:
-        parts.append(f"{w.requests:,} in all" if parts else f"{counted(w.requests, 'request')}, all there at once")
-    if w.concurrency is not None:
-        parts.append(
-            f"at most {w.concurrency:,} at a time" if parts else f"{counted(w.concurrency, 'request')} in flight"
-        )
-    return ", ".join(parts)

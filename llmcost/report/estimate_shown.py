@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.units import seconds, significant
+from llmcost.ground.units import counted, seconds, significant
 from llmcost.report.figures import UNKNOWN
 from llmcost.search.prices import Cost
+from llmcost.serving.options import Workload
 from llmcost.serving.results import Estimate, Serving
 
 BINDS = {  # what keeps the number of running requests where it is
@@ -73,3 +74,17 @@ def timed(value: float | None) -> str:
 def years(value: float | None) -> str:
     """GPU-years; in words where they are not known."""
     return UNKNOWN if value is None else f"{significant(value)} GPU-years"
+
+
+def arrivals(w: Workload) -> str:
+    """How the requests of a mix come, in words."""
+    parts = []
+    if w.rate is not None:
+        parts.append(f"{w.rate:g} requests a second arrive" if w.rate != 1 else "1 request a second arrives")
+    if w.requests is not None:
+        parts.append(f"{w.requests:,} in all" if parts else f"{counted(w.requests, 'request')}, all there at once")
+    if w.concurrency is not None:
+        parts.append(
+            f"at most {w.concurrency:,} at a time" if parts else f"{counted(w.concurrency, 'request')} in flight"
+        )
+    return ", ".join(parts)

@@ -22,6 +22,7 @@ from llmcost.report.figures import off_by
 from llmcost.report.tables import Table
 from llmcost.serving.options import Workload
 from llmcost.serving.results import Accuracy, Estimate, Serving
+from llmcost.serving.turns import SHORTEST, SPREAD
 from llmcost.simulation.steady import ENDS, MEMORY, PROMPTS, SATURATION
 
 ROUGH = {  # why a formula does not hold, beside the share of the load
@@ -114,7 +115,17 @@ def serving_table(w: Workload, s: Serving, accuracy: Accuracy, run: str = "") ->
     ]
     columns = ("", "limit", "expected", OFF)
     table = [_filled(row, len(columns)) for row in rows]
-    return Table(title, columns, "lrrr", table, _simulated(s, run))
+    return Table(title, columns, "lrrr", table, (*_lengths(w, s), *_simulated(s, run)))
+
+
+def _lengths(w: Workload, s: Serving) -> tuple[str, ...]:
+    """How lengths differ of which only the means were told; nothing where they do not, or a formula leaves it out."""
+    told = w.range_ratio is not None or (s.simulated and s.simulated.range_ratio == 1)
+    loop = w.rate is None and w.requests is None
+    if told or not (loop or (s.simulated and s.simulated.requests)):
+        return ()
+    least, most = SHORTEST / (1 - SPREAD.value / 2), 1 / (1 - SPREAD.value / 2)
+    return (f"Lengths differ: {least:.0%} to {most:.0%} of these means, in and out (all alike: --range-ratio 1).",)
 
 
 def _simulated(s: Serving, run: str) -> tuple[str, ...]:

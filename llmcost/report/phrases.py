@@ -30,8 +30,9 @@ _CHUNK = re.compile(r"\s|[(«\"]|[^\s(«\"]+")  # where a phrase may begin
 _ENGLISH = re.compile(r"[A-Za-z][a-z]+(?:[-'/][A-Za-z]?[a-z]+)*")  # no name of a thing, option, unit or figure
 _MARKS = ".,;:()«»\"'?!"
 _CHINESE = r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
-_MARK = re.compile(  # at Chinese letters: marks with the space behind them, a full stop, a space between two
-    rf"(?<={_CHINESE})([,;:]) ?(?!\S*://)|([,;:]) (?={_CHINESE})|(?<={_CHINESE}) (?={_CHINESE})|(?<!\d)(\.)$"
+_MARK = re.compile(  # at Chinese letters: marks with the space behind them, a full stop, needless spaces
+    rf"(?<={_CHINESE})([,;:]) ?(?!\S*://)|([,;:]) (?={_CHINESE})|(?<={_CHINESE}) (?={_CHINESE})| (?=[，；：])"
+    r"|(?<!\d)(\.)$"
 )
 FOREIGN = 2  # words that a text may have and still is translated
 _WIDE = {",": "，", ";": "；", ":": "：", ".": "。"}

@@ -73,6 +73,7 @@ def engines_table(rows: list[dict[str, object]]) -> Table:
     shown = ("name", "title", "version", "vendors", "chunk", "max_num_seqs", "error")
     cells = []
     for row in rows:
+        keep(str(row["version"]))
         error = "not scored" if row["error"] is None else f"{row['error']:.0%}"
         cells.append((*(UNKNOWN if row[name] is None else _cell(row[name]) for name in shown[:-1]), error))
     columns = ("engine", "", "version", "runs on", "chunk", "requests", "error")
@@ -100,6 +101,7 @@ def training_engines_table(rows: list[dict[str, object]]) -> Table:
 
 def engine_table(e: EngineSpec | TrainingEngine) -> Table:
     """One engine, each figure with its source and note."""
+    keep(e.title, e.version, *e.notes, *(f.note for f in e.stated.values()), *(s["title"] for s in e.sources.values()))
     rows = [(name, f.written, f.source, f.note) for name, f in e.stated.items()]
     notes = [f"[{name}] {' '.join((each['title'], each.get('url', ''))).strip()}" for name, each in e.sources.items()]
     version = f" {e.version}" if e.version else ""

@@ -161,7 +161,9 @@ def _with_command(found: Launch, engine: EngineSpec, asked: Asked) -> Launch:
     first = [(each, "0" if each.figure == "node_rank" else text) for each, text in flags if each.figure != "other_node"]
     if figures["nodes"] > 1 and not command.across_nodes:
         lines += ["# On node 0:", *_wrapped(start, first)]
-        lines += [f"# On every other node, NODE_RANK being 1 to {figures['nodes'] - 1}:", *_wrapped(start, flags)]
+        last = figures["nodes"] - 1
+        others = "the other node, NODE_RANK being 1" if last == 1 else f"every other node, NODE_RANK being 1 to {last}"
+        lines += [f"# On {others}:", *_wrapped(start, flags)]
     else:
         lines += _wrapped(start, first)
     one_line = " ".join([start, *(_words(each, text) for each, text in first)])

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Made = TypeVar("Made")
 GGUF = ".gguf"
+SERVES = frozenset({"launch", "like"})  # fields that tell an engine that serves from one that trains
 LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
 PACKAGE = Path(__file__).resolve().parent.parent
 FOLDERS = {
@@ -215,7 +216,7 @@ def load_library(name: str) -> Library:
 def trains(name: str) -> bool:
     """Whether an engine of that name or alias trains and none of that name serves; a path is asked for its figures."""
     if name.endswith((".yaml", ".yml")):
-        return "launch" not in read_yaml(Path(name)).data
+        return SERVES.isdisjoint(read_yaml(Path(name)).data)
     if plain(name) in _aliases("engines"):
         return False
     return plain(name) in _aliases("training engines")

@@ -52,42 +52,43 @@ JOINED = (
     "kv_dtype",
 )  # fields that add to those of the engine it is like
 NOT_SHARED = ("aliases", "gpu", "errors")  # fields that are of one file alone
-SCHEMA = record(
-    required={
-        **dict.fromkeys(("name", "title", "version", "url"), TEXT),
-        "vendors": several(TEXT),
-        "launch": _sourced(choice("graph", "stream")),
-        "sources": SOURCES,
-    },
-    optional={
-        "command": COMMAND,
-        "log": LOG,
-        "aliases": several(TEXT),
-        **dict.fromkeys(("kernels", "kernels_shared", "gpu", "like"), TEXT),
-        "formats": several(TEXT),
-        "not_on": _sourced(several(TEXT)),
-        "layouts": _sourced(several(choice(*SPLITS)) | {"min_length": 1}),
-        "beside": _sourced(SIZE),
-        "collectives": mapping(_sourced(several(TEXT) | {"min_length": 1}), choice(*EXCHANGES)),
-        "kv_dtype": several(
-            record(required={"value": choice(*BITS), "weights": TEXT, "source": TEXT}, optional={"note": TEXT})
-        ),
-        "errors": mapping(_sourced(number(0, 1000)), choice("tpot", "ttft")),
-        "figures": mapping(_sourced(number(0, 1e12))),
-        **dict.fromkeys(LIMITS, _LIMIT),
-        **dict.fromkeys(("memory_utilization", "free_memory_fraction"), _sourced(_SHARE)),
-        "activations": _sourced(choice("bf16", "fp16")),
-        **dict.fromkeys(("no_server", "no_log"), _sourced(TEXT)),
-        "mem_fraction_static": RESERVE,
-        **dict.fromkeys(("reserve_output", "cpus", "shared_chunk"), _sourced(FLAG)),
-        **dict.fromkeys(("copies_from", "block_size"), _sourced(SIZE)),
-        "nearby": record(required={"source": TEXT, "runs": several(_RUN, most=MOST_RUNS)}, optional={"note": TEXT}),
-        "quantised_head": _sourced(FLAG),
-        "mixed": _sourced(FLAG),
-        "sampler": _sourced(number(0, 1000)),
-        "notes": several(TEXT),
-    },
-)
+REQUIRED = {
+    **dict.fromkeys(("name", "title", "version", "url"), TEXT),
+    "vendors": several(TEXT),
+    "launch": _sourced(choice("graph", "stream")),
+    "sources": SOURCES,
+}
+OPTIONAL = {
+    "command": COMMAND,
+    "log": LOG,
+    "aliases": several(TEXT),
+    **dict.fromkeys(("kernels", "kernels_shared", "gpu", "like"), TEXT),
+    "formats": several(TEXT),
+    "not_on": _sourced(several(TEXT)),
+    "layouts": _sourced(several(choice(*SPLITS)) | {"min_length": 1}),
+    "beside": _sourced(SIZE),
+    "collectives": mapping(_sourced(several(TEXT) | {"min_length": 1}), choice(*EXCHANGES)),
+    "kv_dtype": several(
+        record(required={"value": choice(*BITS), "weights": TEXT, "source": TEXT}, optional={"note": TEXT})
+    ),
+    "errors": mapping(_sourced(number(0, 1000)), choice("tpot", "ttft")),
+    "figures": mapping(_sourced(number(0, 1e12))),
+    **dict.fromkeys(LIMITS, _LIMIT),
+    **dict.fromkeys(("memory_utilization", "free_memory_fraction"), _sourced(_SHARE)),
+    "activations": _sourced(choice("bf16", "fp16")),
+    **dict.fromkeys(("no_server", "no_log"), _sourced(TEXT)),
+    "mem_fraction_static": RESERVE,
+    **dict.fromkeys(("reserve_output", "cpus", "shared_chunk"), _sourced(FLAG)),
+    **dict.fromkeys(("copies_from", "block_size"), _sourced(SIZE)),
+    "nearby": record(required={"source": TEXT, "runs": several(_RUN, most=MOST_RUNS)}, optional={"note": TEXT}),
+    "quantised_head": _sourced(FLAG),
+    "mixed": _sourced(FLAG),
+    "sampler": _sourced(number(0, 1000)),
+    "notes": several(TEXT),
+}
+SCHEMA = record(REQUIRED, OPTIONAL)
+LIKE_SCHEMA = record({"name": TEXT, "like": TEXT}, REQUIRED | OPTIONAL)  # the rest may be as the other engine has it
+BLANK = {"title": "", "version": "", "url": "", "vendors": (), "launch": "", "sources": {}}  # until it is
 
 
 class NearRun(NamedTuple):
@@ -299,7 +300,7 @@ def _beside(document: Document, own: EngineSpec, load: Callable[[str], EngineSpe
 
 def _said_in(document: Document) -> EngineSpec:
     """The engine that a document describes by itself. Raises SpecError."""
-    fields = validate(document, SCHEMA)
+    fields = BLANK | validate(document, LIKE_SCHEMA) if "like" in document.data else validate(document, SCHEMA)
     stated: dict[str, Figure] = {}
 
     def check_source(path: tuple[Any, ...], entry: dict[str, Any]) -> None:
@@ -311,8 +312,7 @@ def _said_in(document: Document) -> EngineSpec:
         value = entry["value"]
         where = "".join(f", {word}" for word in _where(entry))
         name = ".".join(str(key) for key in path if not isinstance(key, int))
-        written = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        stated[f"{name}{where}"] = Figure(value, written, entry["source"], entry.get("note", ""))
+        stated[f"{name}{where}"] = Figure(value, _written(value), entry["source"], entry.get("note", ""))
         return value
 
     for name, entry in list(fields.items()):
@@ -343,6 +343,16 @@ def _said_in(document: Document) -> EngineSpec:
     for name in ("vendors", "aliases", "formats", "not_on", "layouts", "notes"):
         fields[name] = tuple(fields.get(name, ()))
     return EngineSpec(**fields, stated=stated)
+
+
+def _written(value: Any) -> str:
+    """A value as its file would have it: 2.6e+10 of a float, not all its zeros, and true of a switch."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    short = f"{value:.12g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if short.endswith("000000") else short
 
 
 def _where(limit: dict[str, Any]) -> list[str]:

@@ -29,6 +29,8 @@ Key = str | int  # of a mapping, or a position in a list
 TAGS = "tag:yaml.org,2002:"
 _NUMBER = {"int": re.compile(r"[-+]?\d{1,40}"), "float": re.compile(r"[-+]?(\d{1,40}\.\d*|\.\d+)([eE][-+]?\d{1,3})?")}
 
+EXPONENT = re.compile(r"[-+]?\d{1,40}[eE][-+]\d{1,3}$")  # 2e-5: a number in YAML 1.2 and Python, text in PyYAML
+
 
 class Document(NamedTuple):
     """A file's data, and the line at which each path of keys stands.
@@ -161,7 +163,8 @@ def _scalar(document: Document, node: Any, path: tuple[Key, ...]) -> Any:
     """The value of a scalar: null, true or false, a number that looks like one; anything else is text, as written."""
     kind = node.tag.removeprefix(TAGS)
     if kind == "str":
-        return node.value
+        exponent = not node.style and EXPONENT.fullmatch(node.value)
+        return float(node.value) if exponent else node.value
     if kind == "null":
         return None
     if kind == "bool" and node.value.lower() in ("true", "false"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from llmcost.specs.reader import Document
+from llmcost.specs.reader import EXPONENT, TAGS, Document
 
 
 class OneLine(dict[str, Any]):
@@ -20,6 +20,7 @@ class _Writer(yaml.SafeDumper):
 _Writer.add_representer(
     OneLine, lambda writer, row: writer.represent_mapping("tag:yaml.org,2002:map", row, flow_style=True)
 )
+_Writer.add_implicit_resolver(f"{TAGS}float", EXPONENT, list("-+0123456789"))  # so that such a text is quoted
 
 
 def spec_text(document: Document) -> str:

@@ -307,3 +307,12 @@ def test_requests_at_a_rate_on_gpus_whose_links_no_source_gives_are_told_as_not_
         assert answer.code == 0
         assert "Continuous batching: how many run at a time is not known" in answer.out
         assert "None" not in answer.out
+
+
+def test_how_lengths_differ_is_said_where_an_answer_rests_on_it(cli):
+    """From 0.3 to 1 of a longest length, whose mean is 0.65 of it: 0.3 / 0.65 and 1 / 0.65 of the mean."""
+    asked = "estimate llama3.1-8b --hw h100 --prompt 2k --output 500"
+    said = "Lengths differ: 46% to 154% of these means, in and out (all alike: --range-ratio 1)."
+    assert said in cli(*asked.split(), "--concurrency", "16").out
+    for alike in ("--concurrency 16 --range-ratio 1", "--rate 1", "--requests 16"):  # the formula leaves it out
+        assert "Lengths differ" not in cli(*asked.split(), *alike.split()).out

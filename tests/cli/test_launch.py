@@ -100,8 +100,9 @@ def test_the_longest_request_that_is_known_is_told(cli, tmp_path, arguments, lon
         (
             "estimate gpt2 --hw h100 --launch",
             2,
-            "--launch: of which engine? name one with --engine: exllamav2, llama.cpp,",
+            "--launch: of which engine? name one with --engine: vllm, sglang, trtllm, exllamav2, llama.cpp,",
         ),
+        ("estimate gpt2 --hw ascend-910b --launch", 2, "--launch: no engine is known that is started on Huawei Ascend"),
         ("estimate gpt2 --engine vllm --launch", 2, "--launch: on which GPU? name one with --hw"),
         ("estimate gpt2 --hw h100 --engine ideal --log", 2, "--log: no line of ideal's log is known"),
         (
@@ -125,7 +126,11 @@ def test_the_longest_request_that_is_known_is_told(cli, tmp_path, arguments, lon
             "--launch prints lines alone: leave --ttft away",
         ),
         ("plan gpt2 --hw h100 --gpus 1 --engine megatron-core --launch", 2, "--launch: of serving; give --serve too"),
-        ("plan llama3-8b --hw m4-max --gpus 1 --serve --launch", 2, "--launch: of which engine?"),
+        (
+            "plan llama3-8b --hw m4-max --gpus 1 --serve --launch",
+            2,
+            "--launch: of which engine? name one with --engine: llama.cpp, llama.cpp-b2900, mlc-llm, mlx\n",
+        ),
         ("simulate gpt2 --hw m4-max --rate 1 --launch", 2, "--launch: of which engine?"),
         ("estimate gpt2 --hw h100 --launch stream", 2, "unexpected extra argument"),
         (

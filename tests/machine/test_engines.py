@@ -287,3 +287,19 @@ def test_what_a_file_is_like_is_a_shipped_engine_and_its_sources_are_its_own(tmp
     with pytest.raises(SpecError, match=re.escape(problem)) as refusal:
         load_engine(str(tmp_path / "mine.yaml"))
     assert refusal.value.line
+
+
+def test_a_file_that_is_like_another_engine_needs_a_name_alone(cli, tmp_path):
+    """`2e-5` is no number to YAML 1.1, but it is how `llmcost engines` and everybody else write one."""
+    path = tmp_path / "mine.yaml"
+    notes = "sources: {own: {title: runs of my own}}\nfigures: {host.sequence: {value: 2e-5, source: own}}\n"
+    path.write_text(f"name: mine\nlike: vllm\n{notes}", "utf-8")
+    mine, base = load_engine(str(path)), load_engine("vllm")
+    assert mine.figures == base.figures | {"host.sequence": 2e-5}
+    assert mine._replace(name="", like="", sources={}, stated={}, figures={}) == base._replace(
+        name="", aliases=(), sources={}, stated={}, figures={}
+    )
+    assert "engine mine, sound" in cli("check", str(path)).out
+    assert "vLLM 0.19 (mine)" in cli("engines", str(path)).out
+    path.write_text("name: mine\nlike: vlm\n", "utf-8")
+    assert "mine.yaml:2: like: unknown engine 'vlm'; nearest: vllm" in cli("check", str(path)).out

@@ -105,6 +105,17 @@ def test_a_phrase_is_the_longest_that_fits_and_figures_and_names_go_where_chines
     assert translated(touched, "zh") == "均匀 路由所涉及者；极限只读一个 token 的".replace(" ", "", 1)
 
 
+def test_what_is_said_of_engines_is_said_in_chinese(cli, monkeypatch):
+    monkeypatch.setenv("LLMCOST_LANG", "zh")
+    listed = cli("engines").out
+    assert "0.0.8 of 2023" in listed  # a version, which was told as 0.0.8 共 2023
+    assert "不指定程序：充分优化的引擎" in listed
+    assert "vLLM 0.19: profile_run samples min(" in cli("engines", "vllm").out  # a source's title stays whole
+    refused = "vLLM runs on GPUs of NVIDIA, AMD, not on Apple M4, for which there are mlx"
+    assert translated(refused, "zh") == "vLLM 所支持的 GPU 厂商：NVIDIA, AMD，不能用于 Apple M4，后者可用 mlx"
+    assert translated("Llama 3.1 70B on NVIDIA H100 SXM5 80GB under vllm: bf16", "zh").endswith("80GB，引擎 vllm: bf16")
+
+
 def test_words_stand_below_each_other_as_they_did():
     lines = ["limit     no attention", "expected  no attention", "          no attention"]
     assert {wide(line.partition("不")[0]) for line in (translated(line, "zh") for line in lines)} == {len("expected  ")}

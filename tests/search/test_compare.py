@@ -121,3 +121,12 @@ def test_a_comparison_that_makes_no_sense_is_refused(cli, arguments, message):
     answer = cli("compare", *arguments)
     assert (answer.code, answer.out) == (2, "")
     assert message in answer.err
+
+
+def test_a_mix_of_requests_stands_in_the_title_and_no_error_beside_what_is_not_known(cli):
+    """Four Macs have no link that is known, so nothing is expected of them, and nothing can be off."""
+    asked = "compare llama3.1-70b --hw h100,m4-max --gpus 4 --prompt 2k --output 500 --concurrency 64"
+    table = cli(*asked.split()).out
+    assert table.startswith("At 4 GPUs, batch 1, context 2,548, prompt 2,048, output 500, 64 requests in flight under ")
+    rows = [line.split("  ") for line in table.splitlines() if line.startswith("  off by")]
+    assert [row[-1].strip() for row in rows] == ["not known", "not known"]

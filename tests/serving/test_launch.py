@@ -241,6 +241,7 @@ def test_nodes_have_a_line_each_or_one_that_starts_them_all():
         text.replace("\\\n", "") for text in "\n".join(vllm.lines).split("# On ")[1:] if not text.startswith("HEAD")
     ]
     assert "--node-rank 0" in first
+    assert other.startswith("the other node, NODE_RANK being 1:\n")  # not: every other node, being 1 to 1
     assert "--headless" not in first
     assert '--node-rank "$NODE_RANK" ' in other
     assert other.rstrip().endswith("--headless")

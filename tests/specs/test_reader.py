@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from llmcost.ground.errors import SpecError
 from llmcost.specs import catalog
-from llmcost.specs.reader import DEEPEST, parse_yaml
+from llmcost.specs.reader import DEEPEST, Document, parse_yaml
+from llmcost.specs.writer import spec_text
 
 
 def test_every_key_and_item_has_its_line():
@@ -48,6 +49,8 @@ def test_an_error_names_the_line_of_the_nearest_parent_that_has_one():
         ("null", None),
         ("", None),
         ("'12'", "12"),
+        ("2e-5", 2e-5),  # as Python and YAML 1.2 write it
+        ("'2e-5'", "2e-5"),
         ("1e9", "1e9"),  # YAML 1.1 wants a point and a sign
         ("yes", "yes"),  # not True
         ("12:30", "12:30"),  # not 750
@@ -67,6 +70,11 @@ def test_a_value_is_what_it_looks_like(written, value):
     read = parse_yaml(f"a: {written}\n", "f").data["a"]
     assert read == value
     assert type(read) is type(value)
+
+
+def test_a_text_that_looks_like_a_number_is_quoted_where_it_is_written():
+    written = spec_text(Document("f", {"a": "2e-5", "b": 2e-5, "c": "2e5"}, {}))
+    assert parse_yaml(written, "f").data == {"a": "2e-5", "b": 2e-5, "c": "2e5"}
 
 
 @pytest.mark.parametrize("start", ["", "\ufeff", "---\n", "%YAML 1.1\n---\n"])
