@@ -163,7 +163,9 @@ def test_every_option_arrives_in_the_workload(cli):
         "gpus_per_node": 4,
     }
     assert {key: workload[key] for key in expected} == expected
-    arguments = "--output 9 --rate 2.5 --requests 40 --no-cuda-graphs --tp 2 --link pcie4 --head-dtype int8 --logits all"
+    arguments = (
+        "--output 9 --rate 2.5 --requests 40 --no-cuda-graphs --tp 2 --link pcie4 --head-dtype int8 --logits all"
+    )
     arguments += " --free-memory-fraction 0.7 --batch-prompts --communicator --reserve-output"
     workload = answer_of(cli, "estimate", "llama3-8b", "--hw", "rtx4090", *arguments.split())["workload"]
     expected = {

@@ -105,7 +105,11 @@ def test_vllms_latent_attention_has_its_own_times_and_a_graphs_launch():
     [
         ("nemotron-3-nano-30b-a3b", "vllm", {"state-space scans", "short convolutions"}),
         ("nemotron-3-nano-30b-a3b", "trtllm", {"state-space scans"}),
-        ("deepseek-v3.2", "trtllm", {"indexers", "attention to chosen latents"}),  # of decode: its tables hold the host's launches
+        (
+            "deepseek-v3.2",
+            "trtllm",
+            {"indexers", "attention to chosen latents"},
+        ),  # of decode: its tables hold the host's launches
         ("deepseek-v3.2", "vllm", set()),
         ("qwen3.6-35b-a3b", "sglang", set()),
         ("llama3.1-8b", "vllm", set()),
