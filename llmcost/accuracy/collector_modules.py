@@ -89,7 +89,7 @@ def module_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
     ratio = table["compress_ratio"].astype(float) if "compress_ratio" in table else np.zeros_like(ms)
 
     def label_of(name: str, model: str, gemm: str, cache: str, ratio: float) -> str | None:
-        if FORMATS.get(gemm) is None or cache not in CACHES or _model(model) is None:
+        if FORMATS.get(gemm) is None or cache not in CACHES or _model(str(model)) is None:
             return None
         return f"{name}|{model}|{FORMATS[gemm]}|{CACHES[cache]}|{ratio:g}"
 

@@ -19,6 +19,7 @@ from llmcost.accuracy.collector import (
     opened,
     prefill_groups,
     product_groups,
+    rows_of,
 )
 from llmcost.accuracy.collector_blocks import (
     absorbed_groups,
@@ -49,6 +50,7 @@ MODULES = {
     "msa_generation_module": "sparse",
     "mhc_module": "",
 }
+NO_NUMBERS = "a column holds no numbers"
 SENT = ("wideep_deepep_ll", "wideep_deepep_normal")  # which have a time for each way
 # Tables and their engine and GPU (empty: any) -> why none of our operators is what they measured.
 LEFT_OUT: dict[tuple[str, str, str], str] = {
@@ -96,6 +98,9 @@ def columns_of(table: Table) -> Arrays:
     """The columns of a table as arrays. Raises SpecError, also for a row of a known table without a time above 0."""
     with opened(table) as file:
         read = file.read()
+    twice = next((name for name in read.column_names if read.column_names.count(name) > 1), None)
+    if twice is not None:
+        raise SpecError(str(table.path), 0, twice, "this column stands twice")
     columns = {name: read.column(name).to_numpy(zero_copy_only=False) for name in read.column_names}
     if table.kind in READERS and table.kind not in SENT:
         _check_times(table, columns)
@@ -106,7 +111,10 @@ def _check_times(table: Table, columns: Arrays) -> None:
     """Raise SpecError where a row has no time above 0."""
     if "latency" not in columns:
         raise SpecError(str(table.path), 0, "latency", "this column is missing")
-    times = numbers(columns, "latency")[0]
+    try:
+        times = numbers(columns, "latency")[0]
+    except (TypeError, ValueError) as error:
+        raise SpecError(str(table.path), 0, "latency", f"{NO_NUMBERS}: {error}") from None
     wrong = np.flatnonzero(~((times > 0) & np.isfinite(times)))
     if len(wrong):
         row = int(wrong[0])
@@ -118,9 +126,11 @@ def _check_times(table: Table, columns: Arrays) -> None:
 def read_groups(table: Table, gpu: str) -> Iterator[Group]:
     """The rows of a table on a GPU that have a form, by their variants. Raises as `columns_of` does."""
     columns, hardware = columns_of(table), load_hardware(gpu)
+    if not rows_of(table):
+        return
     try:
         yield from READERS[table.kind](hardware, columns)
     except KeyError as error:
         raise SpecError(str(table.path), 0, str(error.args[0]), "this column is missing") from None
     except (TypeError, ValueError) as error:
-        raise SpecError(str(table.path), 0, "", f"a column holds no numbers: {error}") from None
+        raise SpecError(str(table.path), 0, "", f"{NO_NUMBERS}: {error}") from None

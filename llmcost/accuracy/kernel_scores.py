@@ -25,7 +25,7 @@ from llmcost.accuracy.collector import (
 )
 from llmcost.accuracy.collector_modules import module_efficiency, seconds_by_operator
 from llmcost.accuracy.collector_tables import READERS, SENT, left_out, read_groups
-from llmcost.ground.errors import UnknownNameError
+from llmcost.ground.errors import SpecError, UnknownNameError
 from llmcost.machine.chip import chip_of, links_of
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.exchanges import experts_seconds
@@ -152,12 +152,15 @@ def _scored(table: Table, asked: EngineSpec | None, gpu: str, profile: str | Non
         if not len(rows.seconds):
             yield _Rows([], [impossible], left)
             continue
-        seconds = _seconds(rows, engine, gpu, profile)
+        with np.errstate(all="ignore"):  # of sizes that are none, which are told below
+            seconds = _seconds(rows, engine, gpu, profile)
         if seconds is None:
             left[f"no numbers of {group.form} {group.variant.partition('/')[0]} on {gpu}"] += len(rows.seconds)
             yield _Rows([], [impossible], left)
-        else:
+        elif np.all(np.isfinite(seconds) & (seconds > 0)):
             yield _Rows([seconds / rows.seconds], [impossible], left)
+        else:
+            raise SpecError(str(table.path), 0, "", f"{group.variant}: a row's sizes are none that a kernel can have")
     if count and table.kind not in SENT:  # rows of those have a time for each way, and are of several numbers of SMs
         yield _Rows([], [], Counter({f"a data type, routing or link of {table.kind} that has no form": count}))
 

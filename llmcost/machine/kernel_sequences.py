@@ -105,7 +105,7 @@ def sparse_sizes(op: Attention) -> dict[str, Number]:
     return {
         "queries": op.b * op.s * (op.kv_heads if name == "grouped" else 1),
         "keys": op.pairs(causal=True) / op.s,
-        "places": 0 if name == "compressed" else op.w,
+        "places": 0 if name == "compressed" else op.top if present(op.top) else op.w,
         "heads": op.a / op.kv_heads if name == "grouped" else op.a,
         "d": d,
         "dv": dv,
@@ -142,8 +142,19 @@ def indexer_seconds(op: Attention, own: Kernels, hardware: HardwareSpec) -> Numb
     return scored + choice_seconds(choice.numbers, sixteen, queries, pairs)
 
 
+def to_all_keys(op: Attention) -> Attention:
+    """An attention of prompts whose keys are chosen, or of the mean of such passes, where none need be chosen."""
+    dense: Attention = op._replace(span="all", mean_of="", c=op.dense_keys if op.mean_of else op.c)
+    return dense
+
+
 def dense_below(op: Attention, sparse: Number, dense: Number | None) -> Number:
-    """Seconds of attention of prompts whose keys are chosen: all of them at once, as long as no more are chosen."""
+    """Seconds of attention of prompts whose keys are chosen: all of them at once, as long as no more are chosen.
+
+    `dense`: of an attention to all keys (`to_all_keys`).
+    """
     if dense is None or op.decode:
         return sparse
+    if op.mean_of:
+        return sparse + op.dense * (dense - sparse)
     return dense + more_than(op.c, op.w) * (sparse - dense)

@@ -36,6 +36,7 @@ from llmcost.machine.kernel_sequences import (
     recurrent_seconds,
     sparse_attention_seconds,
     sparse_of,
+    to_all_keys,
     word_of,
 )
 from llmcost.machine.kernels import Fitted, Kernels, figures_of, load_kernels
@@ -291,9 +292,9 @@ class EngineKernels(NamedTuple):
         found = sparse_attention_seconds(op, self.own, self.hardware)
         if found is None:
             return None if sparse_of(op) else self._decode(op) if op.decode else self._prefill(op)
-        if not self.dense or op.decode or op.span != "top":
+        if not self.dense or op.decode or not (op.span == "top" or present(op.top)):
             return found
-        return dense_below(op, found, self._prefill(op._replace(span="all")))
+        return dense_below(op, found, self._prefill(to_all_keys(op)))
 
     def _prefill(self, op: Attention) -> Number | None:
         found = self._attention("prefill", op, _ends(op))

@@ -90,7 +90,7 @@ def mem_fraction_static(server: Server, w: Workload) -> Number:
     for factor in rule.times:
         if {*factor.when} <= true:
             share = share * _times(factor, server.model, w.context)
-    return named("memory.mem_fraction_static", maximum(0, share))
+    return named("memory.mem_fraction_static", minimum(1, maximum(0, share)))
 
 
 def _of(term: Term, amounts: dict[str, Number]) -> Number:

@@ -156,7 +156,8 @@ def static_share_from(document: Document, fields: dict[str, Any] | None, taken: 
     for at, each in enumerate(fields.get("times", ())):
         tower = TowerFactor(**each["tower"]) if "tower" in each else None
         value = taken((name, "times", at), each)
-        factors.append(Factor(value, tuple(each.get("when", ())), each.get("context_above", 0), tower))
+        when = {*each.get("when", ()), *(("tower",) if tower else ())}  # without a tower there is no size of one
+        factors.append(Factor(value, tuple(sorted(when)), each.get("context_above", 0), tower))
     captured: list[list[int]] = []
     if "prompt_captures" in fields:
         captured = taken((name, "prompt_captures"), fields["prompt_captures"])

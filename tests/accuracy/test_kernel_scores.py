@@ -139,6 +139,37 @@ def test_a_missing_column_and_a_file_that_is_no_table_are_named(tmp_path, cli):
     assert "not named TABLE-ENGINE-VERSION.parquet" in cli("calibrate", tmp_path, "--score").err
 
 
+@pytest.mark.parametrize("kind", ["gemm", "mla_context_module", "mamba2", "glm5_mqa_logits_module"])
+def test_a_table_without_rows_has_no_score(tmp_path, ask, kind):
+    write(tmp_path, f"{kind}-vllm-0.24.0", GEMM | {"op_name": ["x"] * 4, "latency": [0.05] * 4})
+    (path,) = tmp_path.glob("*/*")
+    parquet.write_table(parquet.read_table(path).slice(0, 0), path)
+    score = ask("calibrate", tmp_path, "--score")["tables"][kind]
+    assert (score["rows"], score["mean_error"], score["unpriced"]) == (0, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        (GEMM | {"latency": ["fast"] * 4}, "latency: a column holds no numbers"),
+        (GEMM | {"k": [-4096] * 4, "latency": [0.05] * 4}, "bf16: a row's sizes are none that a kernel can have"),
+    ],
+)
+def test_columns_of_what_is_no_number_are_refused_with_their_file(tmp_path, cli, columns, told):
+    write(tmp_path, "gemm-vllm-0.24.0", columns)
+    answer = cli("calibrate", tmp_path, "--score")
+    assert (answer.code, f"gemm-vllm-0.24.0.parquet: {told}" in answer.err) == (2, True), answer.err
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path, cli):
+    write(tmp_path, "gemm-vllm-0.24.0", GEMM | {"latency": [0.05] * 4})
+    (path,) = tmp_path.glob("*/*")
+    table = parquet.read_table(path)
+    parquet.write_table(table.append_column("m", table.column("n")), path)
+    answer = cli("calibrate", tmp_path, "--score")
+    assert (answer.code, "m: this column stands twice" in answer.err) == (2, True), answer.err
+
+
 def test_without_pyarrow_one_message_says_how_to_install_it(tmp_path, cli, monkeypatch):
     write(tmp_path, "gemm-vllm-0.24.0", GEMM | {"latency": [0.05] * 4})
     real = builtins.__import__

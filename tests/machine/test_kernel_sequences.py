@@ -145,3 +145,26 @@ def test_a_sweep_of_a_sparse_model_under_an_engine_is_its_estimates(cli):
         found = estimate("deepseek-v3.2", "h200", gpus=8, engine="sglang", context=4096, batch=row["batch"])
         expected = found.decode.expected.seconds_per_step
         assert row["decode.expected.tokens_per_s"] == pytest.approx(row["batch"] / expected)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+@pytest.mark.parametrize("model", ["deepseek-v3.2", "minimax-m3"])
+def test_attention_to_chosen_keys_takes_as_long_in_the_mean_of_one_pass_as_in_that_pass(cli, engine, model):
+    """Sweeps take chunks of prompts as their mean: below 2,048 tokens SGLang's attend to all keys there too."""
+    asked = ("--hw", "b200", "--gpus", "8", "--engine", engine, "--output", "100", "--json")
+    answer = cli("sweep", model, "--prompt", "100,2000,5000", *asked)
+    assert answer.code == 0, answer.err
+    for row in json.loads(answer.out)["rows"]:
+        found = estimate(model, "b200", gpus=8, engine=engine, prompt=row["prompt"], output=100)
+        assert row["prefill.expected.tokens_per_s"] == pytest.approx(found.prefill.expected.tokens_per_s)
+
+
+def test_of_chunks_whose_keys_are_chosen_the_first_ones_attend_to_all_keys():
+    """Chunks of 512 of 4,096 tokens: of eight, four have no more than the 2,048 keys that are chosen."""
+    (chunks,) = [
+        op
+        for op in ops("deepseek-v3.2", Load(1, 512, 512, over=(0, 8))).values()
+        if isinstance(op, Attention) and op.name == "attention"
+    ]
+    assert (chunks.top, chunks.dense, chunks.dense_keys) == (2048, 0.5, 512 * 2.5)
+    assert kernel_sequences.dense_below(chunks, 4.0, 2.0) == 3.0

@@ -172,6 +172,15 @@ def test_a_rule_that_says_nothing_understood_is_refused_with_its_field(rule, pro
     assert problem in str(refusal.value)
 
 
+def test_a_factor_by_the_size_of_a_tower_holds_where_there_is_one(tmp_path):
+    """Written without `when: [tower]` too."""
+    tower = "{layers: 9999, hidden_size: 9999, slope: 1, least: 0.8, most: 9}"
+    rule = f"  reserve: [{{value: 8 GiB, source: own}}]\n  times: [{{value: 1, tower: {tower}, source: own}}]\n"
+    path = tmp_path / "mine.yaml"
+    path.write_text(HEAD + RULE + "mem_fraction_static:\n" + rule, "utf-8")
+    assert memory_of(LLAMA, H100, str(path)).mem_fraction_static == share(8 * 1024, H100)
+
+
 def test_a_plan_finds_the_share_of_every_layout():
     """Layouts are evaluated together, in arrays: each has the share that an estimate of it alone has."""
     question = ask_serving(DEEPSEEK, H200, 8, Options(engine="sglang", prompt=1000, output=200))

@@ -34,6 +34,9 @@ class _Attention(NamedTuple):
     latent: bool = False
     mean_read: Number = 0
     mean_of: Literal["", "all", "window", "chunk", "top"] = ""
+    top: Number = 0
+    dense: Number = 0
+    dense_keys: Number = 0
     crosses: bool = False
     apart: bool = False
     facts: Facts = UNSAID
@@ -55,7 +58,8 @@ class Attention(_Attention, Operator):
     heads share one key a token, which holds the value (latent attention): in a decode step a tile of the matrix units
     is full of heads, where grouped heads leave most of it empty, so that such kernels reach other shares of the peak.
     mean_read: keys that are read, where it stands for several passes (`over`; 0: for itself). mean_of: the span of
-    those passes. crosses: keys and values are an encoder's; tokens that come later add none. apart: they are of no
+    those passes. top: keys that are chosen for a query at most, where it stands for passes of prompts whose keys are
+    chosen; dense: the share of these passes that have no more keys than that, dense_keys: keys of those. crosses: keys and values are an encoder's; tokens that come later add none. apart: they are of no
     position of the context, but beside it.
     """
 
@@ -115,7 +119,13 @@ class Attention(_Attention, Operator):
         begin: Attention = self._replace(c=first + self.s)  # whose last query sees more than its mean one
         more = begin.read() - begin.pairs(causal=True) / self.s
         read: Attention = mean._replace(mean_read=named("mean_read", keys + more / steps, self.span))
-        return read
+        if self.span != "top" or present(self.every):
+            return read
+        few = minimum(steps, floor_div(maximum(0, self.w - first), self.s))
+        chosen: Attention = read._replace(
+            top=self.w, dense=few / steps, dense_keys=first + self.s * maximum(1, (few + 1) / 2)
+        )
+        return chosen
 
     def pairs(self, causal: bool) -> Number:
         """(query, key) pairs of one sequence and head.
