@@ -146,7 +146,7 @@ def workload_of_candidate(question: ServingQuestion, each: ServingCandidate) -> 
     if each.prefill_gpus is None:
         return w
     prompts = {name: getattr(each, name) for name in ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep")}
-    ranks = max(1, each.prefill_ep // each.prefill_tp) if experts else 1
+    ranks = max(1, (each.prefill_ep or 1) // (each.prefill_tp or 1)) if experts else 1
     return w._replace(
         gpus=None, dp=None, decode_gpus=each.replicas * gpus, prefill_chunk=question.chunk_of(ranks), **prompts
     )
