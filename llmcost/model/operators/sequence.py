@@ -59,7 +59,8 @@ class Attention(_Attention, Operator):
     is full of heads, where grouped heads leave most of it empty, so that such kernels reach other shares of the peak.
     mean_read: keys that are read, where it stands for several passes (`over`; 0: for itself). mean_of: the span of
     those passes. top: keys that are chosen for a query at most, where it stands for passes of prompts whose keys are
-    chosen; dense: the share of these passes that have no more keys than that, dense_keys: keys of those. crosses: keys and values are an encoder's; tokens that come later add none. apart: they are of no
+    chosen; dense: the share of these passes that have no more keys than that, dense_keys: keys of those. crosses:
+    keys and values are an encoder's; tokens that come later add none. apart: they are of no
     position of the context, but beside it.
     """
 
