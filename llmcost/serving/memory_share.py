@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NoReturn
 
-from llmcost.ground.algebra import Number, floor_div, maximum, minimum, named, number_behind
+from llmcost.ground.algebra import Number, floor_div, maximum, minimum, named, number_behind, present, sum_of
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import declared
 from llmcost.model.spec import ModelSpec
@@ -146,7 +146,7 @@ def _lengths(rule: StaticShare, chunk: Number) -> Number:
 def _conditions(server: Server, w: Workload) -> set[str]:
     """Which of WHEN hold. That ranks share experts, and of stages, is told by their number, which may be an array."""
     model = server.model
-    latents = bool(model.block_sizes("kv_lora_rank"))
+    latents = any(present(getattr(layer.mixer, "kv_lora_rank", 0)) for layer in model.layers)
     guesses = bool(w.speculate)
     known = {
         "sharing": True,
@@ -173,7 +173,7 @@ def _times(factor: Factor, model: ModelSpec, context: Number) -> Number:
 def _by_tower(of: TowerFactor, model: ModelSpec) -> Number:
     """The part of a factor that falls with the size of the first tower that sees."""
     tower = next(each for each in model.towers if not each.hears)
-    layers = [(op.count, op.heads * op.head_dim) for op in tower.operators if op.heads]
-    size = sum(count * width**2 for count, width in layers)
+    layers = [(op.count, op.heads * op.head_dim) for op in tower.operators if present(op.heads)]
+    size = sum_of(count * width**2 for count, width in layers)
     ratio = size / (of.layers * of.hidden_size**2)
-    return max(of.least, min(of.most, 1 - of.slope * (ratio - 1)))
+    return maximum(of.least, minimum(of.most, 1 - of.slope * (ratio - 1)))

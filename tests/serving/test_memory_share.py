@@ -206,3 +206,12 @@ def test_what_does_not_fit_by_the_engines_own_rule_may_by_a_share_that_is_asked_
     first = remedies(model, gb200, asked, found)[0]
     assert first.options == asked._replace(mem_fraction_static=0.88)
     assert estimate(model, gb200, first.options).memory.fits
+
+
+@pytest.mark.parametrize("engine", ["sglang", "sglang-0.5.23"])
+def test_the_share_of_a_model_with_latents_is_explained(cli, engine):
+    """Sizes are letters there: whether the cache keeps latents is told by what there is, not by how large it is."""
+    asked = ("--hw", "h200", "--tp", "8", "--engine", engine)
+    answer = cli("explain", "deepseek-v3", "memory.mem_fraction_static", *asked)
+    assert answer.code == 0, answer.err
+    assert f"{memory_of(load_model('deepseek-v3'), H200, engine, tp=8).mem_fraction_static:g}" in answer.out
