@@ -83,7 +83,10 @@ def engines_table(rows: list[dict[str, object]]) -> Table:
         columns,
         "llllrrr",
         cells,
-        (note, "error: mean of a token's time, on published runs that had no part in a fit; on which GPUs: llmcost accuracy."),
+        (
+            note,
+            "error: mean of a token's time, on published runs that had no part in a fit; on which GPUs: llmcost accuracy.",
+        ),
     )
 
 
