@@ -78,16 +78,10 @@ def engines_table(rows: list[dict[str, object]]) -> Table:
         cells.append((*(UNKNOWN if row[name] is None else _cell(row[name]) for name in shown[:-1]), error))
     columns = ("engine", "", "version", "runs on", "chunk", "requests", "error")
     note = "chunk: tokens of prompts a step; requests: at a time, at most; both on the largest GPUs."
-    return Table(
-        "",
-        columns,
-        "llllrrr",
-        cells,
-        (
-            note,
-            "error: mean of a token's time, on published runs that had no part in a fit; on which GPUs: llmcost accuracy.",
-        ),
+    scored = (
+        "error: mean of a token's time, on published runs that had no part in a fit; on which GPUs: llmcost accuracy."
     )
+    return Table("", columns, "llllrrr", cells, (note, scored))
 
 
 def training_engines_table(rows: list[dict[str, object]]) -> Table:

@@ -37,9 +37,7 @@ def test_where_so_many_miss_a_limit_in_the_simulator_fewer_are_in_flight():
     found = llmcost.plan_serving("llama3.1-8b", "h100", 1, **asked, ttft=400).best[0]
     assert found.simulated_requests == 10 * found.concurrency
     assert found.ttft_seconds <= 0.4
-    more = estimated(
-        found._replace(concurrency=found.concurrency * 4 // 3), "h100", **asked
-    )  # not far below what would
+    more = estimated(found._replace(concurrency=found.concurrency * 4 // 3), "h100", **asked)
     assert more.expected.ttft_seconds > 0.4
 
 
