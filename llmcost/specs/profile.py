@@ -53,7 +53,8 @@ MOST_ROWS = 5000
 # what is timed here.
 FITTED = ("gemm", "grouped_gemm", "attention_prefill", "attention_decode", "elementwise", "norm", "node")
 COUNT = whole(0, 10**9)
-MAY_BE_0 = ("reads", "writes", "weights", "streamed", "w", "every", "mean_read")  # of the sizes of operators
+# Of the sizes of operators.
+MAY_BE_0 = ("reads", "writes", "weights", "streamed", "w", "every", "mean_read", "top", "dense", "dense_keys")
 AMOUNT = number(0, 1e9)
 RATE = number(1, 1e20)  # FLOP/s or bytes/s
 TIME = number(1e-6, 1e12)  # µs

@@ -76,7 +76,7 @@ def shown(arguments, monkeypatch, width=None):
 
 
 SPECS = [path for folder in ("models", "hardware", "hardware/engines") for path in (ROOT / folder).rglob("*.yaml")]
-TITLES = [re.search(r"^title: (.*)", path.read_text("utf-8"), re.MULTILINE)[1] for path in SPECS]
+TITLES = [" ".join(re.findall(r"^(?:title|version): (.*)", path.read_text("utf-8"), re.MULTILINE)) for path in SPECS]
 NAMES = {*re.findall(r"[A-Za-z-]+", " ".join([*TITLES, *(path.stem for path in SPECS)]))}
 TOLD_BY_SPECS = {"models deepseek-v3", "hardware", "hardware h100", "engines vllm"}  # notes and sources, as written
 

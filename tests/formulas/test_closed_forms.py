@@ -23,6 +23,7 @@ from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
 from llmcost.serving.results import leaves
 from llmcost.specs.catalog import load_hardware, load_model, names
+from llmcost.specs.optimised import OPTIMISED
 
 # Those of images and sound in prompts are compared in tests/serving/test_encoding.py, of a host in test_offload.py.
 OF_TEXT = [path for path in QUANTITIES if not path.startswith(("encoding.", "offload."))]
@@ -253,7 +254,7 @@ NONE_HERE = ("memory.fits", "memory.mem_fraction_static", "memory.sampler_bytes"
 def test_sympy_gets_our_number_from_our_formula(path):
     """Functions, powers and references included: sympy computes in fractions, we in floats."""
     model, gpu = load_model("llama3.2-3b"), load_hardware("a100-80gb-sxm")
-    options = Options(batch=2, context=1000, prompt=600, output=90, concurrency=6)
+    options = Options(batch=2, context=1000, prompt=600, output=90, concurrency=6, engine=OPTIMISED)
     formula = dict(leaves(symbolic_estimate(model, gpu, options)))[path]
     value = sympy.sympify(to_sympy(formula, sizes_in(formula))).evalf(30)
     assert float(value) == pytest.approx(dict(leaves(estimate(model, gpu, options)))[path], rel=1e-12, abs=0)
