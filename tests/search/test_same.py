@@ -16,6 +16,7 @@ from llmcost.search.fit import Precision, fit
 from llmcost.search.plan_serving import serve
 from llmcost.search.question import ask_serving
 from llmcost.search.sweep import Sweep
+from llmcost.serving.estimate import estimate as formula
 from llmcost.serving.results import leaves
 
 MODELS = ("gpt2", "llama3-8b", "mixtral-8x7b", "gpt-oss-20b", "deepseek-v3")
@@ -123,7 +124,8 @@ def test_plan_serves_as_estimate_does_in_the_layout_that_estimate_finds(model, c
         assume(False)
     each = asked.pop("concurrency", 5)
     asked.pop("batch")
-    mix = estimate(spec, hardware, Options(**asked, gpus=gpus, concurrency=each * w.dp)).serving
+    found = formula(spec, hardware, Options(**asked, gpus=gpus, concurrency=each * w.dp))
+    w, mix = found.workload, found.serving  # of the engine that serves mixes
     assume(mix.expected.output_tokens_per_s is not None)
     assume(mix.max_concurrency is None or mix.max_concurrency >= 1)  # plan offers no layout that holds none
     layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node)
