@@ -28,6 +28,7 @@ NAMES = (
     "jamba-1.5-mini",
     "deepseek-v4-flash",
 )
+BY_SIZE = ("deepseek-v4-flash", "qwen3-next-80b-a3b")  # whose kernels under an engine are others for few tokens
 MODELS = {name: load_model(name) for name in NAMES}
 CHIPS = {name: load_hardware(name) for name in ("h100-sxm", "rtx4090", "m4-max")} | {"none": None}
 LAYOUTS = ({}, {"tp": 2}, {"tp": 4, "pp": 2}, {"dp": 4, "ep": 8, "tp": 2}, {"gpus": 8})
@@ -57,8 +58,8 @@ def questions(draw):
     given = draw(st.sets(st.sampled_from(sorted(sizes))))
     given |= {"output"} if "concurrency" in given else set()
     fixed = draw(st.sampled_from(LAYOUTS)) | {"kv_dtype": draw(st.sampled_from([None, "fp8"]))}
-    # DeepSeek-V4's compressed keys under engines: whether a pass has any is told of its sizes, and letters have none.
-    engines = ["optimised"] if model.name == "deepseek-v4-flash" else [None, "vllm", "trtllm"]
+    # Under engines it is told of sizes, and letters have none, whether a pass has compressed keys, or one token alone.
+    engines = ["optimised"] if model.name in BY_SIZE else [None, "vllm", "trtllm"]
     fixed |= {"engine": draw(st.sampled_from(engines))}
     drawn = draw(st.lists(st.fixed_dictionaries({name: sizes[name] for name in given}), min_size=2, max_size=5))
     return model, chip, [Options(**fixed, **each) for each in drawn]
