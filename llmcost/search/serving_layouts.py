@@ -17,7 +17,9 @@ from llmcost.parallel.layout import DEGREES, Layout
 from llmcost.parallel.pipeline import Server
 from llmcost.search.prices import joules_per_million_tokens, power, price_per_million_tokens
 from llmcost.search.space import Column
+from llmcost.serving.apart import replica_ranks
 from llmcost.serving.memory import serving_memory
+from llmcost.serving.memory_share import sharing_ranks
 from llmcost.serving.options import Workload
 from llmcost.serving.phases import decode_step
 from llmcost.serving.power import share_under_load
@@ -136,8 +138,7 @@ def workload_of_candidate(question: ServingQuestion, each: ServingCandidate) -> 
     """The workload of `estimate` on a layout: of one replica, or of all GPUs together where prompts run apart."""
     degrees = {axis: getattr(each.layout, axis) for axis in DEGREES}
     gpus = int(each.layout.gpus())
-    experts = question.model.has_experts()
-    chunk = question.chunk_of(each.layout.expert_ranks() if experts else 1)
+    chunk = question.chunk_of(sharing_ranks(question.model, each.layout))
     w = question.workload._replace(
         **degrees, chunk=chunk, speculate=each.speculate or None, gpus=gpus, concurrency=each.concurrency
     )
@@ -146,7 +147,7 @@ def workload_of_candidate(question: ServingQuestion, each: ServingCandidate) -> 
     if each.prefill_gpus is None:
         return w
     prompts = {name: getattr(each, name) for name in ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep")}
-    ranks = max(1, (each.prefill_ep or 1) // (each.prefill_tp or 1)) if experts else 1
+    ranks = replica_ranks(each.prefill_tp or 1, each.prefill_ep or 1)
     return w._replace(
         gpus=None, dp=None, decode_gpus=each.replicas * gpus, prefill_chunk=question.chunk_of(ranks), **prompts
     )
@@ -185,8 +186,7 @@ def placed(question: ServingQuestion, group: list[Layout], share: Column) -> tup
     chip = chip._replace(links=links_within(chip.links, max(layout.gpus() for layout in group), int(w.gpus_per_node)))
     w = w._replace(batch=dp, concurrency=share * dp, tp=tp, pp=pp, dp=dp, ep=ep, gpus=tp * pp * dp)
     server = server_of(model, size, chip, question.efficiency or efficiency, w)
-    if model.has_experts():
-        w = w._replace(chunk=question.chunk_of(server.layout.expert_ranks()))
+    w = w._replace(chunk=question.chunk_of(sharing_ranks(model, server.layout)))
     step = decode_step(server, w, w.context)
     operators = step.share.operators()
     kept = KvCache(kept_bytes(operators), cache_bytes_per_token(operators))

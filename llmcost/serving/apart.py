@@ -34,7 +34,7 @@ from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight
 from llmcost.serving.batching import Tokens, in_system, rates
-from llmcost.serving.options import OF_POOLS, Options, Workload
+from llmcost.serving.options import OF_POOLS, OF_PROMPTS, Options, Workload
 from llmcost.serving.results import Memory, Pool, Pools, Serving, ServingRates, ServingTimes
 from llmcost.serving.room import cached_tokens, held, refuse_states, request_bytes, room, steps_of_decode
 from llmcost.serving.speculation import Speculation
@@ -60,10 +60,7 @@ def pool_options(options: Options) -> tuple[OfPool, OfPool]:
         raise InputError("--prefill-gpus and --decode-gpus say how many GPUs there are: leave --gpus and --dp away")
     plain = plain_pools(options)
     prompts = plain._replace(
-        tp=options.prefill_tp or options.tp,
-        pp=options.prefill_pp or options.pp,
-        ep=options.prefill_ep or options.ep,
-        chunk=options.prefill_chunk or options.chunk,
+        **{name: getattr(options, f"prefill_{name}") or getattr(options, name) for name in OF_PROMPTS},
         **{name: Options._field_defaults[name] for name in ("speculate", "accept", "draft")},
     )
     return _pool(prompts, "--prefill-gpus", options.prefill_gpus), _pool(plain, "--decode-gpus", options.decode_gpus)
@@ -75,9 +72,7 @@ def naming_prompts(options: Options) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        typed = "|".join(
-            name for name in ("tp", "pp", "ep", "chunk") if getattr(options, f"prefill_{name}") is not None
-        )
+        typed = "|".join(name for name in OF_PROMPTS if getattr(options, f"prefill_{name}") is not None)
         if not typed or not re.match(rf"--({typed}) ", str(error)):
             raise
         raise InputError(f"--prefill-{str(error)[2:]}") from None
@@ -104,7 +99,12 @@ def plain_pools(options: Options) -> Options:
 
 def replica_gpus(tp: Number, pp: Number, ep: Number) -> Number:
     """GPUs of a replica: tp times pp, or as many times that as its experts are spread over ranks."""
-    return tp * pp * max(1, ep // tp)
+    return tp * pp * replica_ranks(tp, ep)
+
+
+def replica_ranks(tp: Number, ep: Number) -> Number:
+    """Data-parallel ranks of a replica, which share its experts."""
+    return max(1, ep // tp)
 
 
 def check_apart(model: ModelSpec, options: Options, asked: str = "--prefill-gpus and --decode-gpus") -> None:

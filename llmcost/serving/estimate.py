@@ -38,7 +38,7 @@ from llmcost.serving.apart import (
 from llmcost.serving.batching import serving
 from llmcost.serving.encoding import check_inputs, encode
 from llmcost.serving.memory import serving_memory
-from llmcost.serving.memory_share import refuse_two_shares, utilization_of, with_shares
+from llmcost.serving.memory_share import refuse_two_shares, sharing_ranks, utilization_of, with_shares
 from llmcost.serving.offloading import check_offload, offloaded
 from llmcost.serving.options import (
     AT_ONCE,
@@ -51,6 +51,7 @@ from llmcost.serving.options import (
     MIXES,
     OF_A_GPU,
     OF_A_MIX,
+    OF_PROMPTS,
     SIZES,
     SMALL_CHUNK,
     Options,
@@ -347,7 +348,7 @@ def _workload_under(model: ModelSpec, hardware: HardwareSpec | None, options: Op
         with naming_prompts(options):
             prompts = workload_of(model, hardware, first.options)
         decoding = workload_of(model, hardware, second.options)
-        layout = {f"prefill_{name}": getattr(prompts, name) for name in ("tp", "pp", "ep", "chunk")}
+        layout = {f"prefill_{name}": getattr(prompts, name) for name in OF_PROMPTS}
         kept = {name: getattr(options, name) for name in ("prefill_gpus", "decode_gpus", "layerwise")}
         return decoding._replace(**layout, **kept)
     if options.dtype is not None and options.dtype not in COMPUTE_DTYPES:
@@ -391,7 +392,7 @@ def _filled_in(
             raise InputError(f"{flag} {asked}: no source gives {hardware.title} a peak for it; it has {known}")
     refuse_two_shares(options)
     if engine is not None:
-        sharing = int(layout.expert_ranks()) if model.has_experts() else 1
+        sharing = int(sharing_ranks(model, layout))
         options = under_engine(options, hardware, weights, model.weight_format or dtype, sharing)
     return options._replace(
         context=context,

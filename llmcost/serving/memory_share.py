@@ -16,6 +16,7 @@ from llmcost.ground.algebra import Number, floor_div, maximum, minimum, named, n
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import declared
 from llmcost.model.spec import ModelSpec
+from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server
 from llmcost.serving.options import USUAL_UTILIZATION, Options, Workload
 from llmcost.serving.speculation import WAYS
@@ -78,7 +79,7 @@ def mem_fraction_static(server: Server, w: Workload) -> Number:
     if rule is None or usable is None or w.memory_utilization is not None or w.free_memory_fraction is not None:
         return None
     memory = number_behind(usable)
-    amounts = _amounts(server, w, rule, engine.captured(memory, w.tp * sharing_ranks(server)))
+    amounts = _amounts(server, w, rule, engine.captured(memory, w.tp * sharing_ranks(server.model, server.layout)))
     true = _conditions(server, w)
     reserved: Number = 0
     for term in rule.reserve:
@@ -113,14 +114,14 @@ def _more_than(whole: Number, least: int) -> Number:
     return minimum(1, maximum(0, whole - least))
 
 
-def sharing_ranks(server: Server) -> Number:
+def sharing_ranks(model: ModelSpec, layout: Layout) -> Number:
     """Data-parallel ranks that share experts."""
-    return server.layout.expert_ranks() if server.model.has_experts() else 1
+    return layout.expert_ranks() if model.has_experts() else 1
 
 
 def _amounts(server: Server, w: Workload, rule: StaticShare, captures: Number) -> dict[str, Number]:
     """What terms are counted in (EACH); `captures`: the largest batch that graphs are captured for."""
-    sharing = sharing_ranks(server)
+    sharing = sharing_ranks(server.model, server.layout)
     chunk = w.prompt if w.chunk is None else w.chunk * sharing
     if w.max_num_seqs is not None and rule.captures_running:
         captures = minimum(captures, w.max_num_seqs * sharing)

@@ -28,7 +28,8 @@ MOST_SPECULATED = 15  # tokens: a block of the cache holds them and the next one
 GATHER = "gather"  # all-gather of all tokens, reduce-scatter of what experts make of them
 ALL2ALL = ("alltoall", "deepep", "hybridep", GATHER)  # libraries of hardware/collectives, and that
 # Options that change such a mix alone, of which those of pools say where prompts run apart from decode.
-OF_POOLS = ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep", "prefill_chunk", "decode_gpus", "layerwise")
+OF_PROMPTS = ("tp", "pp", "ep", "chunk")  # that replicas which run prompts may have of their own, with prefill_ before
+OF_POOLS = ("prefill_gpus", *(f"prefill_{name}" for name in OF_PROMPTS), "decode_gpus", "layerwise")
 OF_A_MIX = ("prefix_hit", "range_ratio", "speculate", "accept", "draft", *OF_POOLS)
 AT_ONCE = ("max_num_seqs", "reserve_output")  # options of a mix, or of the memory that an engine takes for it
 MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests

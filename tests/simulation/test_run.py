@@ -4,6 +4,7 @@ import itertools
 import json
 import random
 import tracemalloc
+from functools import partial
 from statistics import fmean, pstdev
 
 import pytest
@@ -145,32 +146,12 @@ def test_verified_tokens_cost_more_than_a_step_and_less_than_as_many_steps():
 
 def test_keys_and_values_are_sent_over_the_links_of_the_spec():
     """8 KV heads of 128, keys and values, 32 layers, bf16: 131,072 bytes a token, over 900 GB/s at most."""
-    apart = simulate(
-        "llama3.1-8b",
-        "h100",
-        engine="optimised",
-        rate=1,
-        requests=20,
-        prefill_gpus=1,
-        decode_gpus=1,
-        prompt=8192,
-        output=64,
-    )
-    whole = simulate("llama3.1-8b", "h100", engine="optimised", rate=1, requests=20, prompt=8192, output=64)
+    sent = partial(simulate, "llama3.1-8b", "h100", engine="optimised", rate=1, requests=20, prompt=8192, output=64)
+    pools = {"prefill_gpus": 1, "decode_gpus": 1}
+    apart, whole = sent(**pools), sent()
     waits = apart.ttft_seconds.p50 - whole.ttft_seconds.p50
     assert 8192 * 131072 / 900e9 < waits < 0.05
-    layers = simulate(
-        "llama3.1-8b",
-        "h100",
-        engine="optimised",
-        rate=1,
-        requests=20,
-        prefill_gpus=1,
-        decode_gpus=1,
-        prompt=8192,
-        output=64,
-        layerwise=True,
-    )
+    layers = sent(**pools, layerwise=True)
     assert layers.ttft_seconds.p50 < apart.ttft_seconds.p50
     guessed = simulate(
         *("llama3.1-8b", "h100"), rate=1, requests=20, prefill_gpus=1, decode_gpus=1, speculate=2, draft="llama3.2-1b"
